@@ -1,0 +1,130 @@
+/* Wasender (wasenderapi.com): WhatsApp through a linked session. Wire facts: its public API documentation, "Send Message" and "Rate limits"
+ * (as of August 2026). There is no idempotency key on send. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "consumer/channels/channel.h"
+#include "domain/contact.h"
+
+#define DEFAULT_URL "https://www.wasenderapi.com"
+
+static void add_member(struct buf *b, const char *key, const char *value)
+{
+    if (!value)
+        return;
+    buf_add_char(b, ',');
+    buf_add_json_str(b, key, strlen(key));
+    buf_add_char(b, ':');
+    buf_add_json_str(b, value, strlen(value));
+}
+
+/* `to` is documented for E.164 numbers and group JIDs; hidden ids and broadcasts are not. */
+static int check_address(const char *address, struct err *e)
+{
+    if (is_e164(address) || contact_jid_kind_of(address) == CONTACT_JID_GROUP)
+        return 0;
+    return err_set(e, ERR_DATA, 0, "the address is neither a number nor a group: Wasender cannot reach it");
+}
+
+static int build(const struct channel_send *s, struct channel_request *r, struct err *e)
+{
+    const struct reply *reply = s->reply;
+    const struct reply_attachment *file = reply->attachment_count ? &reply->attachments[0] : NULL;
+    bool image = file && (reply->type == REPLY_IMAGE || (file->mime_type && strncmp(file->mime_type, "image/", 6) == 0));
+
+    if (check_address(s->address, e) != 0)
+        return -1;
+    channel_request_url(r, s->account, DEFAULT_URL, "");
+    /* the base URL is accepted with and without its /api */
+    if (r->url.len < 4 || memcmp(r->url.data + r->url.len - 4, "/api", 4) != 0)
+        buf_add_str(&r->url, "/api");
+    buf_add_str(&r->url, "/send-message");
+    buf_printf(&r->headers[r->header_count++], "Authorization: Bearer %s", s->account->token);
+    channel_request_header(r, "Content-Type", "application/json");
+    channel_request_header(r, "Accept", "application/json");
+
+    buf_add_str(&r->body, "{\"to\":");
+    buf_add_json_str(&r->body, s->address, strlen(s->address));
+    add_member(&r->body, "text", reply->text ? reply->text : file ? file->caption : NULL);
+    if (file) {
+        add_member(&r->body, image ? "imageUrl" : "documentUrl", file->url);
+        add_member(&r->body, "fileName", image ? NULL : file->file_name);
+    }
+    buf_add_char(&r->body, '}');
+    return 0;
+}
+
+static bool has_word(const char *text, const char *word)
+{
+    return text && strcasestr(text, word) != NULL;
+}
+
+/* Seconds, in the body of a 429 as number or text. */
+static void take_retry_after(const struct json_node *root, struct channel_verdict *v)
+{
+    double seconds;
+    const struct json_node *n = json_member(root, "retry_after");
+    const char *text = json_str(n);
+    int whole;
+
+    if (json_real(n, &seconds) && seconds >= 0 && seconds <= 86400)
+        v->retry_after_ms = (int64_t)(seconds * 1000);
+    else if (text && sscanf(text, "%6d", &whole) == 1 && whole >= 0)
+        v->retry_after_ms = (int64_t)whole * 1000;
+}
+
+/* X-RateLimit-Reset: seconds until the reset; an older form is a Unix time. */
+static void take_reset_header(const struct http_result *r, struct channel_verdict *v)
+{
+    const char *reset = v->retry_after_ms < 0 ? http_result_header(r, "X-RateLimit-Reset") : NULL;
+    int seconds;
+
+    if (reset && sscanf(reset, "%7d", &seconds) == 1 && seconds > 0 && seconds <= 3600)
+        v->retry_after_ms = (int64_t)seconds * 1000;
+}
+
+static enum outcome outcome_of(int status, const struct json_node *root, const char *text)
+{
+    bool refused = json_kind_of(json_member(root, "success")) == JSON_BOOL && !json_true(json_member(root, "success"));
+
+    if (has_word(text, "No Active Subscription"))
+        return OUTCOME_AUTH;
+    if (status >= 200 && status < 300 && !refused)
+        return OUTCOME_DELIVERED;
+    if (refused && status < 300)
+        return has_word(text, "rate limit") || has_word(text, "account protection") ? OUTCOME_THROTTLED : OUTCOME_PERMFAIL;
+    /* a session that lost its phone is the account's fault, whatever status it comes with */
+    if ((status == 400 || status == 409) && has_word(text, "not connected"))
+        return OUTCOME_AUTH;
+    return channel_outcome_of_status(status);
+}
+
+static void judge(const struct http_result *r, struct channel_verdict *v)
+{
+    struct err ignored;
+    struct json *doc = json_parse(r->body, r->body_len, &ignored);
+    const struct json_node *root = doc ? json_root(doc) : NULL;
+    const char *text = json_str(json_member(root, "message"));
+    int64_t id;
+
+    if (!text)
+        text = json_str(json_member(root, "error"));
+    v->outcome = outcome_of(r->status, root, text);
+    if (v->outcome == OUTCOME_THROTTLED) {
+        take_retry_after(root, v);
+        take_reset_header(r, v);
+        if (v->retry_after_ms < 0)
+            v->retry_after_ms = 5500; /* account protection: one message in 5 s */
+    }
+    if (v->outcome == OUTCOME_DELIVERED && json_int(json_path(root, "data.msgId"), &id))
+        snprintf(v->provider_id, sizeof v->provider_id, "%lld", (long long)id);
+    if (v->outcome != OUTCOME_DELIVERED)
+        channel_verdict_detail(v, text ? text : "no readable answer");
+    json_free(&doc);
+}
+
+static const enum channel CHANNELS[] = {CHANNEL_WHATSAPP, CHANNEL_NONE};
+
+const struct channel_provider CHANNEL_WASENDER = {
+    .name = "wasender", .channels = CHANNELS, .needs_token = true, .build = build, .judge = judge};

@@ -1,0 +1,415 @@
+/* Wires receive, dispatch, deadletter and the connections to the daemon: start, ready, drain. Decides nothing about a message. */
+#include "consumer/consumer.h"
+
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "consumer/deadletter.h"
+#include "consumer/dispatch.h"
+#include "consumer/ledger.h"
+#include "consumer/receive.h"
+#include "domain/families.h"
+#include "domain/peers.h"
+#include "domain/schema.h"
+#include "io/broker.h"
+#include "io/db.h"
+#include "io/http.h"
+
+enum {
+    QUEUE_POLL_MS = 15000,
+    PAUSE_AFTER_MS = 5000, /* the database is away this long: let another instance have the queue */
+    BODY_MAX = 16 << 20,   /* so that an invalid giant can be parked byte for byte */
+};
+
+struct consumer {
+    struct daemon *daemon;
+    struct metrics *metrics;
+    char owner[PEERS_OWNER_SIZE];
+    struct topology topology;
+    struct broker_consume consume;
+    struct broker *source, *outlet; /* consumes; publishes parked copies (a blocked publisher must not stop the reading) */
+    struct db *accept_db, *work_db;
+    struct http *http;
+    struct ledger *ledger;
+    struct deadletter *deadletter;
+    struct receive *receive;
+    struct dispatch *dispatch;
+    struct schema_check schema;
+    bool schema_asked, schema_good;
+    bool ready_once;
+    bool draining, finished;
+    struct loop_timer *pause_timer, *queue_timer;
+    bool queues_known, queue_exists;
+    struct log_gate refused_gate;
+    uint64_t broker_reconnects, db_reconnects;
+};
+
+/* Before the first READY a refusal ends start-up: someone must change something. Later it may pass (rights being rotated), so we go on. */
+static void refused(struct consumer *c, const char *peer, const struct err *why)
+{
+    int64_t held;
+
+    if (!c->ready_once) {
+        daemon_fail(c->daemon, why);
+        return;
+    }
+    if (log_gate_pass(&c->refused_gate, 10000, &held))
+        log_error("refused, trying on", log_str("peer", peer), log_str("reason", why->text), log_int("held_back", held));
+}
+
+static void lost(const char *peer, const struct err *why)
+{
+    log_warn("connection lost or not reached, reconnecting", log_str("peer", peer), log_str("reason", why->text));
+}
+
+/* --- the queue --------------------------------------------------------------------------------------------------------- */
+
+static void on_source_up(void *arg)
+{
+    (void)arg;
+    log_info("broker connected", log_str("peer", "broker"));
+}
+
+static void on_source_down(void *arg, const struct err *why)
+{
+    struct consumer *c = arg;
+
+    lost("broker", why);
+    receive_on_down(c->receive);
+}
+
+static void on_broker_refused(void *arg, const struct err *why)
+{
+    refused(arg, "broker", why);
+}
+
+static void on_delivery(void *arg, const struct broker_delivery *d)
+{
+    struct consumer *c = arg;
+
+    receive_on_delivery(c->receive, d);
+}
+
+static void on_outlet_up(void *arg)
+{
+    (void)arg;
+}
+
+static void on_outlet_down(void *arg, const struct err *why)
+{
+    (void)arg;
+    log_debug("second broker connection lost", log_str("reason", why->text));
+}
+
+static void on_confirm(void *arg, uint64_t cookie, enum broker_confirm result)
+{
+    struct consumer *c = arg;
+
+    deadletter_on_confirm(c->deadletter, cookie, result);
+}
+
+static void on_blocked(void *arg, bool blocked)
+{
+    (void)arg;
+    log_warn(blocked ? "broker blocks publishing (resource alarm), parked copies wait" : "broker takes publishes again",
+             log_bool("blocked", blocked));
+}
+
+static void on_queues(void *arg, const struct broker_queue_info *infos, size_t count, const struct err *e)
+{
+    struct consumer *c = arg;
+
+    (void)e; /* a lost connection is reported by its own handler */
+    for (size_t i = 0; i < count; i++) {
+        metric_set(c->metrics, &METRIC_QUEUE_MESSAGES, infos[i].messages, infos[i].queue, NULL);
+        metric_set(c->metrics, &METRIC_QUEUE_CONSUMERS, infos[i].consumers, infos[i].queue, NULL);
+        if (infos[i].queue == c->consume.queue)
+            c->queue_exists = infos[i].exists;
+        c->queues_known = true;
+    }
+}
+
+static void on_queue_timer(void *arg)
+{
+    struct consumer *c = arg;
+    const char *names[] = {c->consume.queue, TOPOLOGY_DLX_AGENT, TOPOLOGY_AG_PARKED, TOPOLOGY_DLX_WEBHOOK, TOPOLOGY_WB_PARKED};
+
+    if (broker_is_up(c->source))
+        broker_query_queues(c->source, names, sizeof names / sizeof names[0], on_queues, c);
+    loop_timer_start(c->queue_timer, QUEUE_POLL_MS);
+}
+
+/* --- the database ------------------------------------------------------------------------------------------------------ */
+
+static void on_schema(void *arg, const struct err *e)
+{
+    struct consumer *c = arg;
+
+    c->schema_asked = false;
+    if (!e) {
+        c->schema_good = true;
+        if (!c->draining)
+            dispatch_open(c->dispatch);
+    } else if (e->class == ERR_CONFIG) {
+        daemon_fail(c->daemon, e);
+    } /* anything else: on_down follows, and on_up asks again */
+}
+
+static void on_accept_db_up(void *arg)
+{
+    struct consumer *c = arg;
+
+    log_info("database connected", log_str("peer", "database"));
+    loop_timer_stop(c->pause_timer);
+    if (broker_is_paused(c->source) && !c->draining) {
+        log_info("taking replies again", log_str("queue", c->consume.queue));
+        broker_resume(c->source);
+    }
+    if (!c->schema_good && !c->schema_asked)
+        c->schema_asked = schema_check_start(&c->schema, c->accept_db, on_schema, c) == 0;
+    dispatch_wake(c->dispatch);
+}
+
+static void on_accept_db_down(void *arg, const struct err *why)
+{
+    struct consumer *c = arg;
+
+    lost("database", why);
+    c->schema_asked = false;
+    if (!loop_timer_is_active(c->pause_timer) && !broker_is_paused(c->source))
+        loop_timer_start(c->pause_timer, PAUSE_AFTER_MS);
+}
+
+static void on_pause_timer(void *arg)
+{
+    struct consumer *c = arg;
+
+    log_warn("database away, consuming is cancelled until it is back", log_str("queue", c->consume.queue));
+    broker_pause(c->source);
+}
+
+static void on_work_db_up(void *arg)
+{
+    struct consumer *c = arg;
+
+    dispatch_wake(c->dispatch);
+    deadletter_look(c->deadletter);
+}
+
+static void on_work_db_down(void *arg, const struct err *why)
+{
+    (void)arg;
+    log_debug("second database connection lost", log_str("reason", why->text));
+}
+
+static void on_db_refused(void *arg, const struct err *why)
+{
+    refused(arg, "database", why);
+}
+
+static void on_notify(void *arg)
+{
+    struct consumer *c = arg;
+
+    dispatch_wake(c->dispatch);
+}
+
+/* --- between the stages -------------------------------------------------------------------------------------------------- */
+
+static void on_accepted(void *arg)
+{
+    struct consumer *c = arg;
+
+    dispatch_wake(c->dispatch);
+    deadletter_look(c->deadletter);
+}
+
+static void on_parked(void *arg)
+{
+    struct consumer *c = arg;
+
+    deadletter_look(c->deadletter);
+}
+
+static void on_turn(void *arg)
+{
+    struct consumer *c = arg;
+
+    if (!c->ready_once && c->schema_good && broker_is_up(c->source) && db_is_up(c->work_db)) {
+        c->ready_once = true;
+        daemon_ready(c->daemon, "taking replies");
+        on_queue_timer(c);
+    }
+    receive_turn(c->receive);
+    dispatch_turn(c->dispatch);
+    deadletter_turn(c->deadletter);
+    if (c->draining && !c->finished && receive_is_idle(c->receive) && dispatch_is_idle(c->dispatch) &&
+        deadletter_is_idle(c->deadletter)) {
+        c->finished = true;
+        daemon_finished(c->daemon);
+    }
+}
+
+/* --- start and end ------------------------------------------------------------------------------------------------------- */
+
+static void connect_broker(struct consumer *c, struct loop *loop, const struct config *config)
+{
+    static const struct broker_handlers SOURCE = {.on_up = on_source_up,
+                                                  .on_down = on_source_down,
+                                                  .on_refused = on_broker_refused,
+                                                  .on_delivery = on_delivery,
+                                                  .on_blocked = on_blocked};
+    static const struct broker_handlers OUTLET = {.on_up = on_outlet_up,
+                                                  .on_down = on_outlet_down,
+                                                  .on_refused = on_broker_refused,
+                                                  .on_confirm = on_confirm,
+                                                  .on_blocked = on_blocked};
+    struct broker_settings source = peers_broker_settings(config, "agwb-consumer");
+    struct broker_settings outlet = peers_broker_settings(config, "agwb-consumer parked");
+
+    topology_build(&config->topology, &c->topology);
+    c->consume = (struct broker_consume){.queue = config->topology.webhook_queue, .prefetch = (uint16_t)config->consumer.prefetch};
+    source.topology = &c->topology;
+    source.consumes = &c->consume;
+    source.consume_count = 1;
+    source.max_body_bytes = BODY_MAX;
+    c->source = broker_new(loop, &source, &SOURCE, c);
+    outlet.confirms = true;
+    c->outlet = broker_new(loop, &outlet, &OUTLET, c);
+}
+
+static void connect_database(struct consumer *c, struct loop *loop, const struct config *config)
+{
+    static const struct db_handlers ACCEPT = {.on_up = on_accept_db_up,
+                                              .on_down = on_accept_db_down,
+                                              .on_refused = on_db_refused,
+                                              .on_notify = on_notify};
+    static const struct db_handlers WORK = {
+        .on_up = on_work_db_up, .on_down = on_work_db_down, .on_refused = on_db_refused};
+    struct db_settings db = peers_db_settings(config, "agwb-consumer");
+
+    c->work_db = db_new(loop, &db, &WORK, c);
+    db.listen_channel = config->database.listen ? LEDGER_CHANNEL : NULL;
+    c->accept_db = db_new(loop, &db, &ACCEPT, c);
+}
+
+static void make_stages(struct consumer *c, struct loop *loop, const struct config *config)
+{
+    c->http = http_new(loop, "agwb/" AGWB_VERSION);
+    c->ledger = ledger_new(&(struct ledger_deps){
+        .config = config, .accept_db = c->accept_db, .work_db = c->work_db, .owner = c->owner});
+    c->deadletter = deadletter_new(&(struct deadletter_deps){
+        .loop = loop, .config = config, .metrics = c->metrics, .broker = c->outlet, .ledger = c->ledger});
+    c->receive = receive_new(&(struct receive_deps){.loop = loop,
+                                                    .config = config,
+                                                    .metrics = c->metrics,
+                                                    .broker = c->source,
+                                                    .ledger = c->ledger,
+                                                    .deadletter = c->deadletter,
+                                                    .on_accepted = on_accepted,
+                                                    .arg = c});
+    c->dispatch = dispatch_new(&(struct dispatch_deps){.loop = loop,
+                                                       .config = config,
+                                                       .metrics = c->metrics,
+                                                       .ledger = c->ledger,
+                                                       .http = c->http,
+                                                       .on_parked = on_parked,
+                                                       .arg = c});
+}
+
+static int start(struct daemon *d, void **work, struct err *e)
+{
+    struct loop *loop = daemon_loop(d);
+    const struct config *config = daemon_config(d);
+    struct consumer *c = xcalloc(1, sizeof *c);
+
+    (void)e;
+    c->daemon = d;
+    c->metrics = daemon_metrics(d);
+    families_register_consumer(c->metrics);
+    peers_owner("agwb-consumer", c->owner);
+    c->pause_timer = loop_timer_new(loop, on_pause_timer, c);
+    c->queue_timer = loop_timer_new(loop, on_queue_timer, c);
+    connect_broker(c, loop, config);
+    connect_database(c, loop, config);
+    make_stages(c, loop, config);
+    loop_on_turn(loop, on_turn, c);
+    *work = c;
+    return 0;
+}
+
+/* What was received is still accepted and acked; what was claimed is still sent and settled; nothing new is begun. */
+static void drain(void *work)
+{
+    struct consumer *c = work;
+
+    c->draining = true;
+    broker_pause(c->source);
+    dispatch_close(c->dispatch);
+    loop_again(daemon_loop(c->daemon));
+}
+
+static void stop(void **work)
+{
+    struct consumer *c = *work;
+
+    loop_timer_free(&c->pause_timer);
+    loop_timer_free(&c->queue_timer);
+    http_free(&c->http);
+    broker_free(&c->source);
+    broker_free(&c->outlet);
+    db_free(&c->accept_db);
+    db_free(&c->work_db);
+    dispatch_free(&c->dispatch);
+    receive_free(&c->receive);
+    deadletter_free(&c->deadletter);
+    ledger_free(&c->ledger);
+    free(c);
+    *work = NULL;
+}
+
+static void reloaded(void *work)
+{
+    struct consumer *c = work;
+
+    dispatch_wake(c->dispatch);
+}
+
+static void reason(struct buf *why, bool bad, const char *text)
+{
+    if (!bad)
+        return;
+    if (why->len > 0)
+        buf_add_str(why, "; ");
+    buf_add_str(why, text);
+}
+
+static bool ready(void *work, struct buf *why)
+{
+    struct consumer *c = work;
+
+    reason(why, !broker_is_up(c->source), "broker: not connected");
+    reason(why, broker_is_paused(c->source), "broker: consuming is paused");
+    reason(why, c->queues_known && !c->queue_exists, "broker: the webhook queue is missing");
+    reason(why, !db_is_up(c->accept_db) || !db_is_up(c->work_db), "database: not connected");
+    reason(why, !c->schema_good, "database: schema not checked yet");
+    reason(why, c->draining, "draining");
+    return why->len == 0;
+}
+
+static void metrics(void *work)
+{
+    struct consumer *c = work;
+    uint64_t broker = broker_reconnects(c->source) + broker_reconnects(c->outlet);
+    uint64_t db = db_reconnects(c->accept_db) + db_reconnects(c->work_db);
+
+    metric_add(c->metrics, &METRIC_RECONNECTS, (double)(broker - c->broker_reconnects), "broker", NULL);
+    metric_add(c->metrics, &METRIC_RECONNECTS, (double)(db - c->db_reconnects), "database", NULL);
+    c->broker_reconnects = broker;
+    c->db_reconnects = db;
+    metric_set(c->metrics, &METRIC_IN_FLIGHT, (double)dispatch_in_flight(c->dispatch), NULL, NULL);
+}
+
+const struct daemon_handlers CONSUMER_HANDLERS = {
+    .start = start, .drain = drain, .stop = stop, .reloaded = reloaded, .ready = ready, .metrics = metrics};

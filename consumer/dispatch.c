@@ -1,0 +1,329 @@
+/* Claim, start, settle. One claim, one settle and one sweep at most are under way; what gathers meanwhile is the next batch. */
+#include "consumer/dispatch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "consumer/attempt.h"
+#include "domain/families.h"
+
+enum { SETTLE_BATCH = 200, RETRY_MS = 500, LEASE_MARGIN_MS = 5000 };
+
+/* An ended attempt that the ledger does not know of yet. */
+struct ended {
+    struct ended *next;
+    struct settlement settlement;
+};
+
+struct dispatch {
+    struct dispatch_deps deps;
+    struct attempt_deps attempts;
+    bool open, wanted, claiming, sweep_due, sweeping;
+    size_t asked;                /* slots of the claim under way */
+    int64_t claim_boot_ms;       /* when it was asked: the lease cannot have begun before */
+    int64_t claim_us;
+    size_t running;              /* attempts */
+    struct ended *head, *tail;   /* ended, oldest first */
+    size_t ended_count;
+    size_t settling;             /* the first ones are in the statement under way */
+    size_t settle_limit;
+    int64_t retry_at;            /* after a failed statement: monotonic ms */
+    struct loop_timer *due_timer, *sweep_timer;
+    struct log_gate gate;
+};
+
+static void on_due(void *arg)
+{
+    struct dispatch *d = arg;
+
+    d->wanted = true;
+}
+
+static void on_sweep_timer(void *arg)
+{
+    struct dispatch *d = arg;
+
+    d->sweep_due = true;
+    d->wanted = true;
+    loop_timer_start(d->sweep_timer, d->deps.config->database.poll_interval_ms);
+}
+
+static void on_attempt_end(void *arg, const struct settlement *s);
+
+struct dispatch *dispatch_new(const struct dispatch_deps *deps)
+{
+    struct dispatch *d = xcalloc(1, sizeof *d);
+
+    d->deps = *deps;
+    d->attempts = (struct attempt_deps){
+        .config = deps->config, .metrics = deps->metrics, .http = deps->http, .on_end = on_attempt_end, .arg = d};
+    d->settle_limit = SETTLE_BATCH;
+    d->due_timer = loop_timer_new(deps->loop, on_due, d);
+    d->sweep_timer = loop_timer_new(deps->loop, on_sweep_timer, d);
+    return d;
+}
+
+static void drop_ended(struct dispatch *d, size_t count)
+{
+    while (count-- > 0) {
+        struct ended *n = d->head;
+        d->head = n->next;
+        if (!d->head)
+            d->tail = NULL;
+        d->ended_count--;
+        free(n);
+    }
+}
+
+void dispatch_free(struct dispatch **d)
+{
+    if (!*d)
+        return;
+    drop_ended(*d, (*d)->ended_count);
+    loop_timer_free(&(*d)->due_timer);
+    loop_timer_free(&(*d)->sweep_timer);
+    free(*d);
+    *d = NULL;
+}
+
+void dispatch_open(struct dispatch *d)
+{
+    d->open = true;
+    on_sweep_timer(d);
+}
+
+void dispatch_close(struct dispatch *d)
+{
+    d->open = false;
+    loop_timer_stop(d->due_timer);
+    loop_timer_stop(d->sweep_timer);
+}
+
+void dispatch_wake(struct dispatch *d)
+{
+    d->wanted = true;
+}
+
+bool dispatch_is_idle(const struct dispatch *d)
+{
+    return d->running == 0 && d->ended_count == 0 && !d->claiming && !d->sweeping;
+}
+
+size_t dispatch_in_flight(const struct dispatch *d)
+{
+    return d->running;
+}
+
+/* --- attempts ---------------------------------------------------------------------------------------------------------- */
+
+static void add_ended(struct dispatch *d, const struct settlement *s)
+{
+    struct ended *n = xcalloc(1, sizeof *n);
+
+    n->settlement = *s;
+    if (d->tail)
+        d->tail->next = n;
+    else
+        d->head = n;
+    d->tail = n;
+    d->ended_count++;
+}
+
+static void on_attempt_end(void *arg, const struct settlement *s)
+{
+    struct dispatch *d = arg;
+
+    d->running--;
+    add_ended(d, s);
+}
+
+static int64_t timeout_of(const struct config *c, const char *account)
+{
+    for (size_t i = 0; i < c->channels.account_count; i++) {
+        if (strcmp(c->channels.accounts[i].name, account) == 0)
+            return c->channels.accounts[i].timeout_ms;
+    }
+    return 0;
+}
+
+static void on_released(void *arg, const struct err *e)
+{
+    (void)arg;
+    (void)e; /* then the lease's end makes it uncertain: late, never wrong */
+}
+
+/* An attempt may only run inside its lease. Boottime: a machine that slept over the claim has slept over the lease too. */
+static bool has_lease_left(const struct dispatch *d, const struct ledger_claim *claim)
+{
+    int64_t left = d->claim_boot_ms + d->deps.config->consumer.lease_ms - clock_boot_ms();
+
+    return left >= timeout_of(d->deps.config, claim->account) + LEASE_MARGIN_MS;
+}
+
+static void start_attempt(struct dispatch *d, const struct ledger_claim *claim, double claim_ms)
+{
+    struct settlement s;
+
+    if (!has_lease_left(d, claim)) {
+        log_warn("claim came too late for an attempt, given back", log_str("messageId", claim->message_id));
+        if (ledger_release(d->deps.ledger, claim->message_id, claim->fence, on_released, d) != 0)
+            log_warn("could not give a claim back", log_str("messageId", claim->message_id));
+        return;
+    }
+    if (attempt_start(&d->attempts, claim, claim_ms, &s) == 0)
+        d->running++;
+    else
+        add_ended(d, &s);
+}
+
+/* --- the ledger -------------------------------------------------------------------------------------------------------- */
+
+static void statement_failed(struct dispatch *d, const char *what, const struct err *e)
+{
+    int64_t held;
+
+    d->retry_at = loop_now_ms(d->deps.loop) + RETRY_MS;
+    d->wanted = true;
+    if (d->open)
+        loop_timer_start(d->due_timer, RETRY_MS);
+    if (log_gate_pass(&d->gate, 10000, &held))
+        log_warn(what, log_str("reason", e->text), log_int("held_back", held));
+}
+
+static void on_claimed(void *arg, const struct ledger_claim *claims, size_t count, int64_t next_due_ms, const struct err *e)
+{
+    struct dispatch *d = arg;
+    double claim_ms = (double)(clock_mono_us() - d->claim_us) / 1000.0;
+
+    d->claiming = false;
+    if (e) {
+        statement_failed(d, "could not claim deliveries, will try again", e);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        start_attempt(d, &claims[i], claim_ms);
+    if (next_due_ms >= 0 && d->open)
+        loop_timer_start(d->due_timer, next_due_ms);
+    if (count == d->asked)
+        d->wanted = true;
+}
+
+static void claim(struct dispatch *d)
+{
+    size_t limit = (size_t)d->deps.config->consumer.max_in_flight;
+
+    /* ended attempts hold their lanes until they are settled; a ledger that lags must not be asked for ever more */
+    if (d->running >= limit || d->ended_count >= limit + SETTLE_BATCH)
+        return;
+    d->asked = limit - d->running;
+    d->claim_boot_ms = clock_boot_ms();
+    d->claim_us = clock_mono_us();
+    if (ledger_claim(d->deps.ledger, d->asked, on_claimed, d) == 0) {
+        d->claiming = true;
+        d->wanted = false;
+    }
+}
+
+static void count_answers(const struct dispatch *d, const struct ledger_settled *settled, size_t count)
+{
+    int64_t now = clock_wall_ms();
+
+    for (size_t i = 0; i < count; i++) {
+        if (settled[i].job_created_ms == 0)
+            continue;
+        metric_observe(d->deps.metrics, &METRIC_ANSWER_SECONDS, (double)(now - settled[i].job_created_ms) / 1000.0, NULL, NULL);
+        if (settled[i].job_published_ms > 0)
+            metric_observe(d->deps.metrics, &METRIC_JOB_SECONDS, (double)(now - settled[i].job_published_ms) / 1000.0, NULL, NULL);
+    }
+}
+
+/* A settlement the database cannot store must not hold up the others: the batch is halved, and what fails alone is left to the lease's end. */
+static void settle_failed(struct dispatch *d, size_t count, const struct err *e)
+{
+    if (e->class != ERR_DATA) {
+        statement_failed(d, "could not settle deliveries, will try again", e);
+    } else if (count > 1) {
+        d->settle_limit = count / 2;
+    } else {
+        log_error("settlement refused by the database, left to its lease's end",
+                  log_str("messageId", d->head->settlement.message_id), log_str("reason", e->text));
+        drop_ended(d, 1);
+    }
+}
+
+static void on_settled(void *arg, const struct ledger_settled *settled, size_t count, const struct err *e)
+{
+    struct dispatch *d = arg;
+    size_t batch = d->settling;
+
+    d->settling = 0;
+    if (e) {
+        settle_failed(d, batch, e);
+        return;
+    }
+    if (count < batch)
+        log_warn("attempts whose delivery belongs to a newer claim", log_int("count", (int64_t)(batch - count)));
+    count_answers(d, settled, count);
+    drop_ended(d, batch);
+    d->settle_limit = d->settle_limit * 2 < SETTLE_BATCH ? d->settle_limit * 2 : SETTLE_BATCH;
+    d->wanted = true; /* their lanes have new heads */
+    d->deps.on_parked(d->deps.arg);
+}
+
+static void settle(struct dispatch *d)
+{
+    const struct settlement *items[SETTLE_BATCH];
+    size_t count = 0;
+
+    for (const struct ended *n = d->head; n && count < d->settle_limit; n = n->next)
+        items[count++] = &n->settlement;
+    if (ledger_settle(d->deps.ledger, items, count, on_settled, d) == 0)
+        d->settling = count;
+}
+
+static void on_swept(void *arg, const struct ledger_sweep *s, const struct err *e)
+{
+    struct dispatch *d = arg;
+
+    d->sweeping = false;
+    if (e) {
+        statement_failed(d, "could not sweep deliveries, will try again", e);
+        return;
+    }
+    if (s->orphaned > 0 || s->parked > 0 || s->resent > 0)
+        log_warn("deliveries whose attempt never ended", log_int("uncertain", s->orphaned), log_int("parked", s->parked),
+                 log_int("resent", s->resent));
+    metric_set(d->deps.metrics, &METRIC_DELIVERIES, (double)s->ready, "ready", NULL);
+    metric_set(d->deps.metrics, &METRIC_DELIVERIES, (double)s->sending, "sending", NULL);
+    metric_set(d->deps.metrics, &METRIC_DELIVERIES, (double)s->uncertain, "uncertain", NULL);
+    metric_set(d->deps.metrics, &METRIC_DELIVERIES, (double)s->uncopied, "parked", NULL);
+    if (s->uncopied > 0)
+        d->deps.on_parked(d->deps.arg);
+    if (s->resent > 0)
+        d->wanted = true;
+}
+
+static void sweep(struct dispatch *d)
+{
+    if (ledger_sweep(d->deps.ledger, on_swept, d) == 0) {
+        d->sweeping = true;
+        d->sweep_due = false;
+    }
+}
+
+void dispatch_turn(struct dispatch *d)
+{
+    if (!ledger_can_work(d->deps.ledger) || loop_now_ms(d->deps.loop) < d->retry_at)
+        return;
+    if (d->head && d->settling == 0)
+        settle(d);
+    if (!d->open)
+        return;
+    if (d->wanted && !d->claiming)
+        claim(d);
+    if (d->sweep_due && !d->sweeping)
+        sweep(d);
+}

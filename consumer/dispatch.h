@@ -1,0 +1,38 @@
+/* Decides when the ledger is asked for what is due, starts what it gives, and settles what ended. At most max_in_flight attempts run; a claim brings only
+ * what starts in this turn. */
+#ifndef AGWB_CONSUMER_DISPATCH_H
+#define AGWB_CONSUMER_DISPATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/metrics.h"
+#include "consumer/ledger.h"
+#include "domain/config.h"
+#include "io/http.h"
+#include "io/loop.h"
+
+struct dispatch;
+
+struct dispatch_deps { /* borrowed */
+    struct loop *loop;
+    const struct config *config;
+    struct metrics *metrics;
+    struct ledger *ledger;
+    struct http *http;
+    void (*on_parked)(void *arg); /* the ledger may hold parked deliveries without a copy */
+    void *arg;
+};
+
+struct dispatch *dispatch_new(const struct dispatch_deps *deps);
+void dispatch_free(struct dispatch **d);
+
+void dispatch_open(struct dispatch *d);  /* begin: the schema is known to be good */
+void dispatch_close(struct dispatch *d); /* drain: claim no more */
+void dispatch_wake(struct dispatch *d);  /* something may be due */
+void dispatch_turn(struct dispatch *d);
+/* No attempt runs and nothing is unsettled. */
+bool dispatch_is_idle(const struct dispatch *d);
+size_t dispatch_in_flight(const struct dispatch *d);
+
+#endif

@@ -1,0 +1,107 @@
+/* The ledger: every durable fact about a delivery goes through here, and all of the consumer's SQL is here. One call is one statement over a batch.
+ *
+ * Each call returns 0 and calls back once in a later turn, or returns -1 when its connection is not up (nothing is called back). Callbacks get borrowed
+ * data; with e set there is no result: ERR_TEMPORARY (try again after the reconnect), ERR_DATA (a row of the batch is at fault), others as db.h. */
+#ifndef AGWB_CONSUMER_LEDGER_H
+#define AGWB_CONSUMER_LEDGER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "consumer/delivery.h"
+#include "domain/config.h"
+#include "domain/message.h"
+#include "io/db.h"
+
+struct ledger;
+
+struct ledger_deps { /* borrowed for the ledger's life */
+    const struct config *config;
+    struct db *accept_db; /* accepts */
+    struct db *work_db;   /* claims, settles, sweeps, parked copies */
+    const char *owner;
+};
+
+#define LEDGER_CHANNEL "agwb_deliveries"
+
+struct ledger *ledger_new(const struct ledger_deps *deps);
+void ledger_free(struct ledger **l); /* the connections must be freed before: no callback may come */
+
+/* --- accept ------------------------------------------------------------------------------------------------------ */
+struct ledger_arrival {
+    const struct reply *reply;
+    const char *body;
+    size_t body_len;
+    const char *headers_json; /* an object */
+    int32_t replay;           /* generation of the replay it came by; 0 = none */
+};
+
+enum ledger_accept_result {
+    LEDGER_ACCEPTED = 0,
+    LEDGER_DUPLICATE,  /* same id, same body: the ledger has it */
+    LEDGER_CONFLICT,   /* same id, other body: not stored */
+    LEDGER_ERROR,      /* an agent's error without text: its job has ended */
+    LEDGER_EMPTY,      /* partial without anything to send */
+    LEDGER_UNROUTABLE, /* stored as parked; reason says why */
+};
+
+struct ledger_accepted {
+    enum ledger_accept_result result;
+    bool orphan;        /* its request is unknown */
+    const char *reason; /* "" when none */
+};
+
+typedef void ledger_accepted_fn(void *arg, const struct ledger_accepted *results, size_t count, const struct err *e);
+/* Results come in the order of the arrivals. message_ids must be distinct. */
+int ledger_accept(struct ledger *l, const struct ledger_arrival *const *arrivals, size_t count, ledger_accepted_fn *done, void *arg) MUST_CHECK;
+
+/* --- claim, settle ------------------------------------------------------------------------------------------------- */
+struct ledger_claim {
+    const char *message_id;
+    int32_t fence, attempts; /* attempts: counted tries, this one included */
+    const char *kind, *account, *channel, *address, *payload, *headers_json;
+    size_t payload_len;
+    const char *job_id, *workspace_id, *contact_id; /* NULL when unknown */
+    int64_t accepted_ms, due_ms, published_ms;      /* wall; published_ms 0 when unknown */
+};
+
+/* next_due_ms: wait until the next lane's head is due; -1 = no lane waits. */
+typedef void ledger_claimed_fn(void *arg, const struct ledger_claim *claims, size_t count, int64_t next_due_ms, const struct err *e);
+int ledger_claim(struct ledger *l, size_t slots, ledger_claimed_fn *done, void *arg) MUST_CHECK;
+
+/* Those that were settled, with the job's times where the settlement completed one. A missing one belonged to a newer claim. */
+struct ledger_settled {
+    const char *message_id;
+    int64_t job_created_ms, job_published_ms; /* 0 = completed no job */
+};
+typedef void ledger_settled_fn(void *arg, const struct ledger_settled *settled, size_t count, const struct err *e);
+int ledger_settle(struct ledger *l, const struct settlement *const *items, size_t count, ledger_settled_fn *done, void *arg) MUST_CHECK;
+
+typedef void ledger_done_fn(void *arg, const struct err *e);
+/* Gives back a claim that was not started. */
+int ledger_release(struct ledger *l, const char *message_id, int32_t fence, ledger_done_fn *done, void *arg) MUST_CHECK;
+
+/* --- chores ---------------------------------------------------------------------------------------------------------- */
+struct ledger_sweep {
+    int64_t orphaned, parked, resent;
+    int64_t next_due_ms; /* -1 = nothing waits */
+    int64_t ready, sending, uncertain, uncopied;
+};
+typedef void ledger_swept_fn(void *arg, const struct ledger_sweep *s, const struct err *e);
+int ledger_sweep(struct ledger *l, ledger_swept_fn *done, void *arg) MUST_CHECK;
+
+struct ledger_parked {
+    const char *message_id, *payload, *headers_json, *reason, *outcome;
+    size_t payload_len;
+    int64_t attempts, first_seen_ms;
+};
+typedef void ledger_parked_fn(void *arg, const struct ledger_parked *items, size_t count, const struct err *e);
+/* Parked deliveries without a confirmed copy in wb_parked. */
+int ledger_claim_parked(struct ledger *l, size_t limit, ledger_parked_fn *done, void *arg) MUST_CHECK;
+int ledger_mark_parked(struct ledger *l, const char *const *message_ids, size_t count, ledger_done_fn *done, void *arg) MUST_CHECK;
+
+bool ledger_can_accept(const struct ledger *l); /* the accepting connection is up */
+bool ledger_can_work(const struct ledger *l);
+
+#endif

@@ -1,0 +1,26 @@
+/* agwb-consumer: the agent's replies on wb_queue are delivered over WhatsApp and SMS. */
+#include "consumer/channels/channel.h"
+#include "consumer/consumer.h"
+#include "consumer/replay.h"
+#include "domain/daemon.h"
+
+static const char *metrics_listen(const struct config *c)
+{
+    return c->consumer.metrics_listen;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct daemon_command COMMANDS[] = {
+        {"dlq", "dead letters: list [QUEUE] | replay QUEUE [--limit N] [--execute]", replay_command},
+    };
+    const struct daemon_program program = {.name = "agwb-consumer",
+                                           .about = "delivers an AI agent's replies from RabbitMQ over WhatsApp and SMS",
+                                           .commands = COMMANDS,
+                                           .command_count = sizeof COMMANDS / sizeof COMMANDS[0],
+                                           .handlers = CONSUMER_HANDLERS,
+                                           .metrics_listen = metrics_listen,
+                                           .check = channel_check_accounts};
+
+    return daemon_main(&program, argc, argv);
+}

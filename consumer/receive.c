@@ -1,0 +1,400 @@
+/* Arrivals stand in one list in the order they came; an arrival is waiting, in the batch under way, being parked, or done. Done ones are acked:
+ * the front of the list with one multiple ack, others one by one, so that a slow one holds nobody up. */
+#include "consumer/receive.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/utf8.h"
+#include "consumer/replay.h"
+#include "domain/contact.h"
+#include "domain/families.h"
+
+enum { BATCH_MAX = 100, RETRY_MS = 500, HEADERS_LIMIT = 16 * 1024 };
+
+enum arrival_state { ARRIVAL_WAITING = 0, ARRIVAL_BATCHED, ARRIVAL_PARKING, ARRIVAL_DONE };
+
+struct arrival {
+    struct arrival *next;
+    struct receive *owner;
+    enum arrival_state state;
+    uint64_t epoch, tag;
+    struct arena *arena; /* owns all below */
+    struct reply *reply;
+    char *body;
+    size_t body_len;
+    char *headers_json;
+    const char *traceparent; /* NULL when none */
+    int32_t replay;          /* 0 = none */
+};
+
+struct receive {
+    struct receive_deps deps;
+    struct arrival *head, *tail;
+    size_t waiting, count;
+    bool done_any;       /* some are done and not acked */
+    struct arrival *batch[BATCH_MAX];
+    size_t batch_count;  /* > 0: an accept is under way */
+    size_t batch_limit;  /* halved when a batch has a row at fault, until it stands alone */
+    int64_t retry_at;    /* after a failed accept: monotonic ms */
+    struct log_gate gate;
+};
+
+struct receive *receive_new(const struct receive_deps *deps)
+{
+    struct receive *r = xcalloc(1, sizeof *r);
+
+    r->deps = *deps;
+    r->batch_limit = BATCH_MAX;
+    return r;
+}
+
+static void arrival_free(struct arrival *a)
+{
+    arena_free(&a->arena);
+    free(a);
+}
+
+void receive_free(struct receive **r)
+{
+    struct arrival *a, *next;
+
+    if (!*r)
+        return;
+    for (a = (*r)->head; a; a = next) {
+        next = a->next;
+        arrival_free(a);
+    }
+    free(*r);
+    *r = NULL;
+}
+
+bool receive_is_idle(const struct receive *r)
+{
+    return r->count == 0;
+}
+
+/* --- arriving ---------------------------------------------------------------------------------------------------------- */
+
+/* The headers that travel on: strings without the broker's own x- ones. */
+static char *keep_headers(struct arena *a, const struct broker_delivery *d, const char **traceparent)
+{
+    struct buf json;
+    char *kept;
+
+    buf_init(&json, HEADERS_LIMIT);
+    buf_add_char(&json, '{');
+    for (size_t i = 0; i < d->header_count; i++) {
+        const struct broker_header *h = &d->headers[i];
+        if (!h->str || strncmp(h->name, "x-", 2) == 0 || !is_utf8(h->name, strlen(h->name)) || !is_utf8(h->str, strlen(h->str)))
+            continue;
+        if (json.len > 1)
+            buf_add_char(&json, ',');
+        buf_add_json_str(&json, h->name, strlen(h->name));
+        buf_add_char(&json, ':');
+        buf_add_json_str(&json, h->str, strlen(h->str));
+        if (strcmp(h->name, "traceparent") == 0 && is_traceparent(h->str))
+            *traceparent = arena_strdup(a, h->str);
+    }
+    buf_add_char(&json, '}');
+    kept = json.failed ? arena_strdup(a, "{}") : arena_dup(a, json.data, json.len);
+    buf_fini(&json);
+    return kept;
+}
+
+static int32_t replay_of(const struct broker_delivery *d)
+{
+    for (size_t i = 0; i < d->header_count; i++) {
+        if (strcmp(d->headers[i].name, REPLAY_HEADER) == 0 && !d->headers[i].str && d->headers[i].i > 0 && d->headers[i].i <= INT32_MAX)
+            return (int32_t)d->headers[i].i;
+    }
+    return 0;
+}
+
+static void on_parked(void *arg)
+{
+    struct arrival *a = arg;
+
+    a->state = ARRIVAL_DONE;
+    a->owner->done_any = true;
+}
+
+static void park(struct receive *r, struct arrival *a, enum deadletter_reason reason, const char *text)
+{
+    struct deadletter_note note = {.reason = reason,
+                                   .text = text,
+                                   .message_id = a->reply ? a->reply->message_id : NULL,
+                                   .body = a->body,
+                                   .body_len = a->body_len,
+                                   .traceparent = a->traceparent,
+                                   .first_seen_ms = clock_wall_ms()};
+
+    a->state = ARRIVAL_PARKING;
+    deadletter_add(r->deps.deadletter, &note, on_parked, a);
+}
+
+static struct arrival *arrival_new(struct receive *r, const struct broker_delivery *d)
+{
+    struct arrival *a = xcalloc(1, sizeof *a);
+
+    a->owner = r;
+    a->epoch = d->epoch;
+    a->tag = d->delivery_tag;
+    a->arena = arena_new();
+    a->body_len = d->body_len;
+    a->body = arena_dup(a->arena, d->body, d->body_len);
+    a->headers_json = keep_headers(a->arena, d, &a->traceparent);
+    a->replay = replay_of(d);
+    if (r->tail)
+        r->tail->next = a;
+    else
+        r->head = a;
+    r->tail = a;
+    r->count++;
+    return a;
+}
+
+void receive_on_delivery(struct receive *r, const struct broker_delivery *d)
+{
+    struct arrival *a;
+    struct reply *reply;
+    struct err e;
+
+    if (!d->body) { /* too large to copy: the queue's dead-letter exchange keeps it */
+        metric_add(r->deps.metrics, &METRIC_CONSUMED, 1, "invalid", NULL);
+        log_error("reply dead-lettered: its body is beyond any limit", log_str("messageId", d->message_id),
+                  log_int("bytes", (int64_t)d->body_len));
+        broker_reject(r->deps.broker, d->epoch, d->delivery_tag, false);
+        return;
+    }
+    a = arrival_new(r, d);
+    reply = arena_alloc(a->arena, sizeof *reply);
+    if (message_parse_reply(a->body, a->body_len, a->arena, reply, &e) == 0) {
+        a->reply = reply;
+        a->state = ARRIVAL_WAITING;
+        r->waiting++;
+        return;
+    }
+    metric_add(r->deps.metrics, &METRIC_CONSUMED, 1, "invalid", NULL);
+    park(r, a, DEADLETTER_INVALID, e.text);
+}
+
+void receive_on_down(struct receive *r)
+{
+    struct arrival **link = &r->head, *a;
+
+    r->tail = NULL;
+    while ((a = *link)) {
+        if (a->state == ARRIVAL_WAITING) {
+            *link = a->next;
+            r->waiting--;
+            r->count--;
+            arrival_free(a);
+        } else {
+            r->tail = a;
+            link = &a->next;
+        }
+    }
+}
+
+/* --- accepting --------------------------------------------------------------------------------------------------------- */
+
+static const char *result_label(enum ledger_accept_result result)
+{
+    switch (result) {
+    case LEDGER_ACCEPTED:
+    case LEDGER_ERROR:
+    case LEDGER_EMPTY:
+    case LEDGER_UNROUTABLE:
+        return "accepted";
+    case LEDGER_DUPLICATE:
+        return "duplicate";
+    case LEDGER_CONFLICT:
+        return "conflict";
+    }
+    return "";
+}
+
+static void count_agent(const struct receive *r, const struct reply *reply)
+{
+    struct metrics *m = r->deps.metrics;
+
+    if (reply->agent.processing_time_s >= 0)
+        metric_observe(m, &METRIC_AGENT_SECONDS, reply->agent.processing_time_s, NULL, NULL);
+    if (reply->agent.tokens_used > 0)
+        metric_add(m, &METRIC_AGENT_TOKENS, (double)reply->agent.tokens_used, NULL, NULL);
+    if (reply->agent.tool_count > 0)
+        metric_add(m, &METRIC_AGENT_TOOL_USES, (double)reply->agent.tool_count, NULL, NULL);
+    if (reply->status == REPLY_ERROR)
+        metric_add(m, &METRIC_AGENT_ERRORS, 1, NULL, NULL);
+    if (reply->timestamp_ms > 0)
+        metric_observe(m, &METRIC_QUEUE_SECONDS, (double)(clock_wall_ms() - reply->timestamp_ms) / 1000.0, NULL, NULL);
+}
+
+static void log_consumed(const struct arrival *a, const struct ledger_accepted *result)
+{
+    const struct reply *reply = a->reply;
+    const char *address = reply->contact.phone_number ? reply->contact.phone_number : reply->contact.remote_jid;
+    char masked[CONTACT_MASK_SIZE];
+    struct log_field processing = log_real("processingTime", reply->agent.processing_time_s);
+
+    if (reply->agent.processing_time_s < 0)
+        processing = log_str("processingTime", NULL);
+    log_info("consumed", log_str("messageId", reply->message_id), log_str("originalMessageId", reply->original_message_id),
+             log_str("contact", contact_mask(address, masked)), log_str("status", reply_status_name(reply->status)), processing,
+             log_str("result", result->result == LEDGER_EMPTY   ? "empty"
+                               : result->result == LEDGER_ERROR ? "error"
+                                                                : result_label(result->result)),
+             log_str("reason", result->reason[0] ? result->reason : NULL));
+}
+
+static void finish(struct receive *r, struct arrival *a, const struct ledger_accepted *result)
+{
+    metric_add(r->deps.metrics, &METRIC_CONSUMED, 1, result_label(result->result), NULL);
+    log_consumed(a, result);
+    if (result->result == LEDGER_CONFLICT) {
+        park(r, a, DEADLETTER_ID_CONFLICT, "$.messageId: already used by a reply with another body");
+        return;
+    }
+    if (result->result != LEDGER_DUPLICATE)
+        count_agent(r, a->reply);
+    if (result->orphan && result->result == LEDGER_ACCEPTED)
+        metric_add(r->deps.metrics, &METRIC_ORPHANS, 1, NULL, NULL);
+    a->state = ARRIVAL_DONE;
+    r->done_any = true;
+}
+
+static void batch_back_to_waiting(struct receive *r)
+{
+    for (size_t i = 0; i < r->batch_count; i++)
+        r->batch[i]->state = ARRIVAL_WAITING;
+    r->waiting += r->batch_count;
+    r->batch_count = 0;
+}
+
+/* A row at fault fails its whole batch. The next batch starts with the same rows and is half as long; what fails alone is the culprit. */
+static void batch_at_fault(struct receive *r, const struct err *e)
+{
+    if (r->batch_count == 1) {
+        struct arrival *culprit = r->batch[0];
+        r->batch_count = 0;
+        metric_add(r->deps.metrics, &METRIC_CONSUMED, 1, "invalid", NULL);
+        park(r, culprit, DEADLETTER_POISON, e->text);
+        return;
+    }
+    r->batch_limit = r->batch_count / 2;
+    batch_back_to_waiting(r);
+}
+
+static void batch_failed(struct receive *r, const struct err *e)
+{
+    int64_t held;
+
+    if (e->class == ERR_DATA) {
+        batch_at_fault(r, e);
+        return;
+    }
+    batch_back_to_waiting(r);
+    r->retry_at = loop_now_ms(r->deps.loop) + RETRY_MS;
+    if (log_gate_pass(&r->gate, 10000, &held))
+        log_warn("could not accept replies, will try again", log_str("reason", e->text), log_int("held_back", held));
+}
+
+static void on_accepted(void *arg, const struct ledger_accepted *results, size_t count, const struct err *e)
+{
+    struct receive *r = arg;
+
+    if (e) {
+        batch_failed(r, e);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        finish(r, r->batch[i], &results[i]);
+    r->batch_count = 0;
+    r->batch_limit = r->batch_limit * 2 < BATCH_MAX ? r->batch_limit * 2 : BATCH_MAX;
+    r->deps.on_accepted(r->deps.arg);
+}
+
+/* One id twice in a batch would meet itself in the ledger's insert: the second waits for the next batch and is then a duplicate or a conflict. */
+static bool is_in_batch(const struct receive *r, const char *message_id)
+{
+    for (size_t i = 0; i < r->batch_count; i++) {
+        if (strcmp(r->batch[i]->reply->message_id, message_id) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void start_batch(struct receive *r)
+{
+    struct ledger_arrival items[BATCH_MAX];
+    const struct ledger_arrival *list[BATCH_MAX];
+
+    for (struct arrival *a = r->head; a && r->batch_count < r->batch_limit; a = a->next) {
+        if (a->state != ARRIVAL_WAITING || is_in_batch(r, a->reply->message_id))
+            continue;
+        items[r->batch_count] = (struct ledger_arrival){
+            .reply = a->reply, .body = a->body, .body_len = a->body_len, .headers_json = a->headers_json, .replay = a->replay};
+        list[r->batch_count] = &items[r->batch_count];
+        a->state = ARRIVAL_BATCHED;
+        r->batch[r->batch_count++] = a;
+    }
+    r->waiting -= r->batch_count;
+    if (ledger_accept(r->deps.ledger, list, r->batch_count, on_accepted, r) != 0)
+        batch_back_to_waiting(r);
+}
+
+/* --- acking ------------------------------------------------------------------------------------------------------------ */
+
+static void ack_front(struct receive *r)
+{
+    uint64_t epoch = 0, tag = 0;
+    struct arrival *a;
+
+    while ((a = r->head) && a->state == ARRIVAL_DONE) {
+        if (epoch != a->epoch && epoch != 0)
+            broker_ack(r->deps.broker, epoch, tag, true);
+        epoch = a->epoch;
+        tag = a->tag;
+        r->head = a->next;
+        r->count--;
+        arrival_free(a);
+    }
+    if (!r->head)
+        r->tail = NULL;
+    if (epoch != 0)
+        broker_ack(r->deps.broker, epoch, tag, true);
+}
+
+static void ack_rest(struct receive *r)
+{
+    struct arrival **link = &r->head, *a;
+
+    r->tail = NULL;
+    while ((a = *link)) {
+        if (a->state == ARRIVAL_DONE) {
+            broker_ack(r->deps.broker, a->epoch, a->tag, false);
+            *link = a->next;
+            r->count--;
+            arrival_free(a);
+        } else {
+            r->tail = a;
+            link = &a->next;
+        }
+    }
+}
+
+void receive_turn(struct receive *r)
+{
+    if (r->done_any) {
+        r->done_any = false;
+        ack_front(r);
+        ack_rest(r);
+    }
+    if (r->waiting > 0 && r->batch_count == 0 && ledger_can_accept(r->deps.ledger) &&
+        loop_now_ms(r->deps.loop) >= r->retry_at)
+        start_batch(r);
+}

@@ -1,0 +1,38 @@
+/* What arrives on wb_queue: checked, accepted into the ledger by batch, and only then acknowledged. Custody is decided here: the broker is told after
+ * the commit, or after the copy in wb_parked is confirmed, and in no other case. */
+#ifndef AGWB_CONSUMER_RECEIVE_H
+#define AGWB_CONSUMER_RECEIVE_H
+
+#include <stdbool.h>
+
+#include "base/metrics.h"
+#include "consumer/deadletter.h"
+#include "consumer/ledger.h"
+#include "domain/config.h"
+#include "io/broker.h"
+#include "io/loop.h"
+
+struct receive;
+
+struct receive_deps { /* borrowed */
+    struct loop *loop;
+    const struct config *config;
+    struct metrics *metrics;
+    struct broker *broker; /* consumes; its handlers must call receive_on_delivery and receive_on_down */
+    struct ledger *ledger;
+    struct deadletter *deadletter;
+    void (*on_accepted)(void *arg); /* the ledger has new deliveries (or parked ones) */
+    void *arg;
+};
+
+struct receive *receive_new(const struct receive_deps *deps);
+void receive_free(struct receive **r);
+
+void receive_on_delivery(struct receive *r, const struct broker_delivery *d);
+/* The connection is gone: what was not accepted yet will be delivered again. */
+void receive_on_down(struct receive *r);
+void receive_turn(struct receive *r);
+/* Nothing received is unacknowledged. */
+bool receive_is_idle(const struct receive *r);
+
+#endif

@@ -1,0 +1,130 @@
+/* Applies schemas/sql in order: each migration with its row of agwb.schema_version in one transaction. */
+#include "publisher/migrate.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "io/db.h"
+
+enum { SCRIPT_LIMIT = 1 << 20, LOCK_KEY = 0x61677762 /* "agwb" */ };
+
+struct migrate_options {
+    const char *complete_status; /* NULL: leave as it is */
+};
+
+static int parse_options(int argc, char **argv, struct migrate_options *o, struct err *e)
+{
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--complete-status") != 0)
+            return err_set(e, ERR_USAGE, 0, "migrate: unknown argument '%s' (expected --complete-status WORD)", argv[i]);
+        if (++i == argc || argv[i][0] == '\0')
+            return err_set(e, ERR_USAGE, 0, "migrate: --complete-status needs a word, for example: completed");
+        o->complete_status = argv[i];
+    }
+    return 0;
+}
+
+/* What the database says no to here is an operator's business, whatever class the statement's error has. */
+static int refuse(struct err *e, const char *what)
+{
+    if (e->class != ERR_TEMPORARY && e->class != ERR_UNAVAILABLE)
+        e->class = ERR_CONFIG;
+    return err_prefix(e, "%s", what);
+}
+
+static int query_int(struct db_session *s, const char *sql, const struct db_params *p, int64_t *value, struct err *e)
+{
+    struct db_result *r = db_session_query(s, sql, p, e);
+
+    if (!r)
+        return -1;
+    *value = db_rows(r) > 0 ? db_int(r, 0, 0) : 0;
+    db_result_free(&r);
+    return 0;
+}
+
+static int set_complete_status(struct db_session *s, const char *word, struct err *e)
+{
+    struct db_params p;
+    int64_t ignored;
+    int rc;
+
+    db_params_init(&p);
+    db_param_text(&p, word);
+    rc = query_int(s,
+                   "insert into agwb.settings (name, value) values ('complete_status', $1) "
+                   "on conflict (name) do update set value = excluded.value returning 1",
+                   &p, &ignored, e);
+    db_params_fini(&p);
+    return rc;
+}
+
+static int apply(struct db_session *s, const struct migration *m, struct err *e)
+{
+    struct buf script;
+    char what[64];
+    int rc;
+
+    snprintf(what, sizeof what, "migration %03d_%s", m->version, m->name);
+    buf_init(&script, SCRIPT_LIMIT);
+    buf_add_str(&script, m->sql);
+    if (m->version > 0)
+        buf_printf(&script, "\n;insert into agwb.schema_version (version, name) values (%d, '%s');\n", m->version, m->name);
+    rc = db_session_script(s, buf_str(&script), e);
+    buf_fini(&script);
+    if (rc != 0)
+        return refuse(e, what);
+    if (m->version > 0)
+        printf("applied %s\n", what);
+    return 0;
+}
+
+static int apply_missing(struct db_session *s, struct err *e)
+{
+    int64_t version = 0;
+
+    if (query_int(s, "select coalesce(max(version), 0) from agwb.schema_version", NULL, &version, e) != 0)
+        return refuse(e, "schema version");
+    for (size_t i = 0; i < MIGRATION_COUNT; i++) {
+        if (MIGRATIONS[i].version > version && apply(s, &MIGRATIONS[i], e) != 0)
+            return -1;
+    }
+    printf("schema is at version %d\n", MIGRATIONS[MIGRATION_COUNT - 1].version);
+    return 0;
+}
+
+int migrate_command(const struct config *c, int argc, char **argv, struct err *e)
+{
+    struct migrate_options options = {0};
+    struct db_settings settings = {.url = c->database.url,
+                                   .connect_timeout_ms = c->database.connect_timeout_ms,
+                                   .application_name = "agwb-publisher migrate"};
+    struct db_session *s;
+    struct db_params lock;
+    int64_t ignored;
+    int rc = -1;
+
+    if (parse_options(argc, argv, &options, e) != 0)
+        return -1;
+    s = db_session_open(&settings, e);
+    if (!s)
+        return -1;
+    db_params_init(&lock);
+    db_param_int8(&lock, LOCK_KEY);
+    if (query_int(s, "select 1 from pg_advisory_lock($1)", &lock, &ignored, e) != 0) {
+        refuse(e, "migration lock");
+        goto out;
+    }
+    if (apply(s, &MIGRATIONS[0], e) != 0)
+        goto out;
+    if (options.complete_status && set_complete_status(s, options.complete_status, e) != 0) {
+        refuse(e, "--complete-status");
+        goto out;
+    }
+    rc = apply_missing(s, e);
+out:
+    db_params_fini(&lock);
+    db_session_close(&s);
+    return rc;
+}

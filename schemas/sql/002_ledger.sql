@@ -1,0 +1,83 @@
+-- The ledger: one row a message that someone must get, the attempts to deliver it, and the lanes in which they wait.
+
+create table if not exists agwb.deliveries (
+    message_id          text primary key,        -- the reply's messageId
+    seq                 bigint generated always as identity, -- order of acceptance
+    kind                text not null default 'reply',  -- reply, fallback
+    rank                smallint not null default 0,    -- within a lane: replies 0 before broadcasts
+    job_id              uuid,                    -- ai_response_queue.id the reply answers
+    workspace_id        uuid,
+    contact_id          uuid,
+    conversation_id     uuid,
+    message_row_id      uuid not null default gen_random_uuid(), -- messages.id of the assistant's row, once it has one
+    account             text,
+    lane                text,                    -- account and address; null until both are known
+    channel             text,
+    address             text,                    -- E.164, or a JID that hides its number
+    state               text not null
+                        check (state in ('ready', 'sending', 'uncertain', 'sent', 'parked', 'cancelled')),
+    attempts            integer not null default 0, -- those that count against the ladder
+    fence               integer not null default 0, -- every claim; a settle must name the claim it settles
+    replay              integer not null default 0,
+    next_attempt_at     timestamptz,             -- ready: not before; uncertain: decided then; null: at once
+    lease_owner         text,
+    lease_until         timestamptz,
+    provider_message_id text,
+    reason              text,
+    body_sha256         bytea not null,
+    payload             bytea not null,          -- the reply's bytes as received
+    headers             jsonb not null default '{}',
+    published_at        timestamptz,             -- the reply's own timestamp
+    accepted_at         timestamptz not null default now(),
+    settled_at          timestamptz,             -- sent, parked or cancelled since
+    copied_at           timestamptz              -- parked: the copy in wb_parked was confirmed
+);
+alter table agwb.deliveries set (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
+
+-- One delivery in flight a lane, whatever the program believes.
+create unique index if not exists deliveries_one_sending on agwb.deliveries (lane) where state = 'sending';
+create index if not exists deliveries_head on agwb.deliveries (lane, rank, seq) where state = 'ready';
+create index if not exists deliveries_lease on agwb.deliveries (lease_until) where state = 'sending';
+create index if not exists deliveries_uncertain on agwb.deliveries (next_attempt_at) where state = 'uncertain';
+create index if not exists deliveries_uncopied on agwb.deliveries (settled_at) where state = 'parked' and copied_at is null;
+create index if not exists deliveries_job on agwb.deliveries (job_id) where job_id is not null;
+create index if not exists deliveries_provider on agwb.deliveries (provider_message_id) where provider_message_id is not null;
+
+create table if not exists agwb.delivery_attempts (
+    id            bigint generated always as identity primary key,
+    message_id    text not null,
+    fence         integer not null,
+    account       text,
+    started_at    timestamptz not null,
+    ended_at      timestamptz not null,
+    http_status   integer,                        -- null: no answer
+    provider_code text,
+    outcome       text not null check (outcome in ('DELIVERED', 'TEMPFAIL', 'THROTTLED', 'PERMFAIL', 'UNCERTAIN', 'AUTH')),
+    disposition   text not null check (disposition in ('done', 'retry', 'hold', 'reconcile', 'park')),
+    detail        text,
+    timings       jsonb                           -- milliseconds by stage
+);
+create index if not exists delivery_attempts_message on agwb.delivery_attempts (message_id);
+
+-- A lane has a row from its first wait on; due_at is when its head may go, null while it has none or one is in flight.
+create table if not exists agwb.lanes (
+    lane    text primary key,
+    account text,
+    due_at  timestamptz,
+    sends   timestamptz[] not null default '{}'   -- limit keys: the send times that still count
+);
+create index if not exists lanes_due on agwb.lanes (due_at) where due_at is not null;
+
+-- What operators did: a row an action. A replay's row is committed before its message is published; generation n is unique a message, and an
+-- unfinished one is taken up again by the next run.
+create table if not exists agwb.audit (
+    id         bigint generated always as identity primary key,
+    at         timestamptz not null default now(),
+    who        text not null,
+    action     text not null,                  -- replay
+    queue      text,
+    message_id text,
+    n          integer,
+    result     text                            -- null: begun; published
+);
+create unique index if not exists audit_replay on agwb.audit (message_id, n) where action = 'replay';

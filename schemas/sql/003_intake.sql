@@ -1,0 +1,209 @@
+-- What agwb-publisher calls. An operator whose tables look different replaces these functions, not the program.
+
+-- Claims up to p_limit pending jobs for p_owner and returns what a request is built from. A row with `refused` or `fault` is claimed
+-- like the others and wants record_jobs() with that reason. p_jobs_in_flight and p_jobs_per_window are limits, 0 = off; in_flight counts
+-- published, unanswered jobs younger than p_ttl_ms.
+create or replace function agwb.claim_jobs(
+    p_owner text, p_limit integer, p_lease_ms bigint, p_history integer,
+    p_jobs_in_flight integer, p_jobs_per_window integer, p_window_ms bigint, p_ttl_ms bigint)
+returns table (
+    id uuid, task_type text, priority integer, attempts integer, created_ms bigint,
+    workspace_id uuid, contact_id uuid, conversation_id uuid, channel text,
+    remote_jid text, phone_number text, name text, country_code text, notes text, session_data text,
+    message_text text, message_id text, message_at bigint, history text,
+    refused text, fault text)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    v_limit integer := p_limit;
+begin
+    if p_jobs_in_flight > 0 or p_jobs_per_window > 0 then
+        v_limit := agwb.jobs_allowed(p_limit, p_jobs_in_flight, p_jobs_per_window, p_window_ms, p_ttl_ms);
+        if v_limit <= 0 then
+            return;
+        end if;
+    end if;
+    return query
+    with due as materialized (
+        select q.id from ai_response_queue q
+        where q.status = 'pending'
+        order by q.priority, q.created_at
+        limit v_limit
+        for update skip locked
+    ), claimed as materialized (
+        update ai_response_queue q
+        set status = 'processing', attempts = coalesce(q.attempts, 0) + 1, lease_owner = p_owner,
+            lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond',
+            published_at = null, next_attempt_at = null, error = null
+        from due where q.id = due.id
+        returning q.*
+    )
+    select q.id, coalesce(nullif(q.task_type, ''), 'conversation'), coalesce(q.priority, 5), q.attempts,
+           (extract(epoch from q.created_at) * 1000)::bigint,
+           coalesce(q.workspace_id, c.workspace_id, v.workspace_id), c.id, v.id, v.channel_type,
+           nullif(c.remote_jid, ''), nullif(c.phone_number, ''), c.name, nullif(c.country_code, ''), c.notes,
+           case when jsonb_typeof(v.session_data) = 'object' then v.session_data::text end,
+           coalesce(nullif(q.user_message, ''), m.content),
+           coalesce(nullif(m.external_id, ''), m.id::text, q.id::text),
+           extract(epoch from coalesce(m.created_at, q.created_at))::bigint,
+           h.history,
+           case
+               when w.ai_enabled is false then 'AI is switched off for the workspace'
+               when c.ai_enabled is false then 'AI is switched off for the customer'
+               when c.opted_out_at is not null then 'the customer has opted out'
+           end,
+           case
+               when c.id is null and coalesce(q.contact_id, v.customer_id) is null then 'job names no contact'
+               when c.id is null then 'contact ' || coalesce(q.contact_id, v.customer_id) || ' not found in customer_profiles'
+               when q.message_id is not null and m.id is null and coalesce(q.user_message, '') = ''
+                   then 'message ' || q.message_id || ' not found in messages'
+               when coalesce(q.user_message, m.content, '') !~ '\S' then 'job has no text: user_message and messages.content are empty'
+               when coalesce(c.remote_jid, '') = '' and coalesce(c.phone_number, '') = ''
+                    and coalesce(v.channel_type, 'whatsapp') in ('whatsapp', 'sms')
+                   then 'contact ' || c.id || ' has neither phone_number nor remote_jid'
+           end
+    from claimed q
+    left join messages m on m.id = q.message_id
+    left join conversations v on v.id = coalesce(q.conversation_id, m.conversation_id)
+    left join customer_profiles c on c.id = coalesce(q.contact_id, v.customer_id)
+    left join workspaces w on w.id = coalesce(q.workspace_id, c.workspace_id, v.workspace_id)
+    left join lateral (
+        -- the last messages before the one asked about, oldest first
+        select json_agg(json_build_object('role', case when x.sender_type = 'user' then 'user' else 'assistant' end,
+                                          'content', coalesce(x.content, '')) order by x.created_at, x.sender_type desc)::text as history
+        from (select p.sender_type, p.content, p.created_at
+              from messages p
+              where p.conversation_id = v.id and p.id is distinct from q.message_id
+                and (m.created_at is null or p.created_at <= m.created_at)
+              order by p.created_at desc
+              limit p_history) x
+    ) h on true
+    order by coalesce(q.priority, 5), q.created_at;
+end
+$$;
+
+-- How many of p_wanted jobs the limits allow now; takes them from the sliding window. Serialised by the row of the limit key.
+create or replace function agwb.jobs_allowed(
+    p_wanted integer, p_in_flight integer, p_per_window integer, p_window_ms bigint, p_ttl_ms bigint)
+returns integer
+language plpgsql as $$
+declare
+    v_allowed integer := p_wanted;
+    v_sends timestamptz[];
+    v_now timestamptz;
+begin
+    insert into agwb.lanes (lane) values ('limit:jobs') on conflict do nothing;
+    select sends into v_sends from agwb.lanes where lane = 'limit:jobs' for update;
+    v_now := clock_timestamp();
+    if p_in_flight > 0 then
+        v_allowed := least(v_allowed, p_in_flight - (
+            select count(*) from ai_response_queue q
+            where q.status = 'processing' and q.published_at is not null
+              and q.published_at > v_now - p_ttl_ms * interval '1 millisecond'
+              and not exists (select 1 from agwb.deliveries d where d.job_id = q.id)
+        )::integer - (
+            select count(*) from ai_response_queue q
+            where q.status = 'processing' and q.published_at is null and q.lease_until > v_now
+        )::integer);
+    end if;
+    -- not more than there are, so that the window counts jobs and not wishes
+    v_allowed := least(v_allowed, (select count(*) from
+        (select 1 from ai_response_queue q where q.status = 'pending' limit greatest(v_allowed, 0)) x)::integer);
+    if p_per_window > 0 then
+        select coalesce(array_agg(t order by t), '{}') into v_sends
+        from unnest(v_sends) t where t > v_now - p_window_ms * interval '1 millisecond';
+        v_allowed := least(v_allowed, p_per_window - cardinality(v_sends));
+        if v_allowed > 0 then
+            update agwb.lanes set sends = v_sends || array_fill(v_now, array[v_allowed]) where lane = 'limit:jobs';
+        end if;
+    end if;
+    return greatest(v_allowed, 0);
+end
+$$;
+
+-- The broker confirmed these requests. The status stays: a fast agent's reply may have ended the job already.
+create or replace function agwb.record_published(p_owner text, p_ids uuid[]) returns integer
+language sql as $$
+    with locked as materialized ( -- in one order, as accept_replies() does: no deadlock with a fast agent's replies
+        select q.id from ai_response_queue q where q.id = any (p_ids) order by q.id for update
+    ), done as (
+        update ai_response_queue q
+        set published_at = clock_timestamp(), lease_owner = null, lease_until = null
+        from locked r
+        where q.id = r.id and q.lease_owner = p_owner
+        returning 1)
+    select count(*)::integer from done
+$$;
+
+-- Ends or gives back claimed jobs. p_results: 'returned' (not the row's fault: pending again, attempt given back), 'refused' (cancelled with the
+-- reason), 'fault' (the row's own: again after p_waits_ms, or failed for good when that is negative).
+create or replace function agwb.record_jobs(
+    p_owner text, p_ids uuid[], p_results text[], p_reasons text[], p_waits_ms bigint[])
+returns integer
+language sql as $$
+    with locked as materialized (
+        select q.id from ai_response_queue q where q.id = any (p_ids) order by q.id for update
+    ), done as (
+        update ai_response_queue q
+        set status = case r.result when 'returned' then 'pending' when 'refused' then 'cancelled'
+                     else case when r.wait_ms < 0 then 'failed' else 'error' end end,
+            attempts = q.attempts - case r.result when 'returned' then 1 else 0 end,
+            error = r.reason,
+            next_attempt_at = case when r.result = 'fault' and r.wait_ms >= 0
+                              then clock_timestamp() + r.wait_ms * interval '1 millisecond' end,
+            processed_at = case when r.result = 'refused' or (r.result = 'fault' and r.wait_ms < 0) then clock_timestamp() end,
+            lease_owner = null, lease_until = null
+        from locked join unnest(p_ids, p_results, p_reasons, p_waits_ms) r (id, result, reason, wait_ms) using (id)
+        where q.id = r.id and q.lease_owner = p_owner and q.status = 'processing'
+        returning 1)
+    select count(*)::integer from done
+$$;
+
+-- The chores between claims: due retries become pending, expired leases are rescued. A job whose reply is in the ledger was evidently published and is
+-- never asked again. next_due_ms: when to come back for the next retry or lease; null = nothing waits.
+create or replace function agwb.sweep_jobs(p_limit integer)
+returns table (retried integer, rescued integer, given_up integer, next_due_ms bigint, oldest_pending_ms bigint)
+language plpgsql as $$
+declare
+    v_now timestamptz := clock_timestamp();
+begin
+    with due as (
+        select q.id from ai_response_queue q
+        where q.status = 'error' and q.next_attempt_at <= v_now
+        order by q.next_attempt_at limit p_limit for update skip locked)
+    update ai_response_queue q set status = 'pending', next_attempt_at = null from due where q.id = due.id;
+    get diagnostics retried = row_count;
+
+    with expired as (
+        select q.id, exists (select 1 from agwb.deliveries d where d.job_id = q.id) as answered
+        from ai_response_queue q
+        where q.status = 'processing' and q.published_at is null and q.lease_until <= v_now
+        order by q.lease_until limit p_limit for update skip locked
+    ), saved as (
+        update ai_response_queue q
+        set status = case when e.answered then q.status when coalesce(q.rescues, 0) >= 20 then 'failed' else 'pending' end,
+            published_at = case when e.answered then v_now end,
+            attempts = case when e.answered then q.attempts else greatest(q.attempts - 1, 0) end,
+            rescues = coalesce(q.rescues, 0) + case when e.answered then 0 else 1 end,
+            error = case when not e.answered and coalesce(q.rescues, 0) >= 20
+                    then 'lease expired more than 20 times: the publisher dies or stalls on this job' end,
+            processed_at = case when not e.answered and coalesce(q.rescues, 0) >= 20 then v_now end,
+            lease_owner = null, lease_until = null
+        from expired e where q.id = e.id
+        returning q.status)
+    select count(*) filter (where s.status = 'pending'), count(*) filter (where s.status = 'failed')
+    into rescued, given_up from saved s;
+
+    select case when min(x.at) > v_now then (extract(epoch from min(x.at) - v_now) * 1000)::bigint
+                when min(x.at) is not null then 0 end into next_due_ms
+    from (select min(q.next_attempt_at) as at from ai_response_queue q where q.status = 'error'
+          union all
+          select min(q.lease_until) from ai_response_queue q where q.status = 'processing' and q.published_at is null) x;
+    -- one index probe a priority: a deep backlog is not scanned
+    select (extract(epoch from v_now - min(x.created_at)) * 1000)::bigint into oldest_pending_ms
+    from generate_series(1, 5) p (priority),
+         lateral (select q.created_at from ai_response_queue q
+                  where q.status = 'pending' and q.priority = p.priority order by q.created_at limit 1) x;
+    return next;
+end
+$$;

@@ -1,0 +1,436 @@
+-- What agwb-consumer calls: accept, claim, settle and the chores between them. These functions are the only place where a
+-- delivery's durable state changes.
+
+-- The text of a reply, for the conversation's history.
+create or replace function agwb.reply_text(p_payload bytea) returns text
+language sql immutable as $$
+    select convert_from(p_payload, 'UTF8')::jsonb #>> '{response,text}'
+$$;
+
+-- "+12025550143" from a user JID; null for every other kind.
+create or replace function agwb.number_of_jid(p_jid text) returns text
+language sql immutable as $$
+    select '+' || (regexp_match(p_jid, '^([1-9][0-9]{7,14})(:[0-9]+)?@(s\.whatsapp\.net|c\.us)$'))[1]
+$$;
+
+-- The sender account for a channel: one that names the workspace, else the channel's default, else its first. p_accounts is the configuration's
+-- [{"name", "channel", "workspaces": [..], "default"}], in file order.
+create or replace function agwb.pick_account(p_accounts jsonb, p_channel text, p_workspace uuid) returns text
+language sql immutable as $$
+    select a.value ->> 'name'
+    from jsonb_array_elements(p_accounts) with ordinality a (value, position)
+    where a.value ->> 'channel' = p_channel
+      and (coalesce(jsonb_array_length(a.value -> 'workspaces'), 0) = 0
+           or a.value -> 'workspaces' ? p_workspace::text)
+    order by (a.value -> 'workspaces' ? p_workspace::text) is not true,
+             (a.value -> 'default')::boolean is not true, a.position
+    limit 1
+$$;
+
+-- Sets when the given lanes' heads may go. The rule that keeps a lane from being forgotten: whoever changes what its due time depends on holds the
+-- lane's row first and then looks with a newer snapshot. Lanes are locked in one order.
+create or replace function agwb.refresh_lanes(p_lanes text[]) returns void
+language plpgsql as $$
+begin
+    perform 1 from agwb.lanes l where l.lane = any (p_lanes) order by l.lane for update;
+    if not found then
+        return;
+    end if;
+    update agwb.lanes l
+    set due_at = case when not exists (select 1 from agwb.deliveries d where d.lane = l.lane and d.state = 'sending')
+                 then (select coalesce(d.next_attempt_at, d.accepted_at) from agwb.deliveries d
+                       where d.lane = l.lane and d.state = 'ready' order by d.rank, d.seq limit 1) end
+    where l.lane = any (p_lanes);
+end
+$$;
+
+-- Accepts a batch of checked replies, in order. result: accepted, duplicate (same id and body: the ledger has it), conflict (same id, other body:
+-- nothing stored), error (an agent's error without text: the job ended, nothing to send), empty (partial without text or attachment), unroutable (stored as parked, with the reason). `orphan` says
+-- that the request it answers is unknown. message_ids are distinct within a batch.
+create or replace function agwb.accept_replies(
+    p_message_ids text[], p_originals uuid[], p_statuses text[], p_has_content boolean[],
+    p_jids text[], p_addresses text[], p_channels text[],
+    p_workspaces uuid[], p_conversations uuid[], p_contacts uuid[],
+    p_published_ms bigint[], p_errors text[], p_payloads bytea[], p_headers text[], p_replays integer[], p_accounts jsonb)
+returns table (message_id text, result text, orphan boolean, reason text)
+language plpgsql as $$
+#variable_conflict use_column
+begin
+    -- The jobs are locked in one order: a fallback for the same request waits for us and then sees our row.
+    perform 1 from ai_response_queue q where q.id = any (p_originals) order by q.id for update;
+
+    return query
+    with r as materialized (
+        select * from unnest(p_message_ids, p_originals, p_statuses, p_has_content, p_jids, p_addresses, p_channels, p_workspaces,
+                             p_conversations, p_contacts, p_published_ms, p_errors, p_payloads, p_headers, p_replays) with ordinality
+            r (message_id, original, status, has_content, jid, address, channel, workspace_id, conversation_id, contact_id,
+               published_ms, error, payload, headers, replay, position)
+    ), known as materialized (
+        select d.message_id, d.body_sha256 from agwb.deliveries d where d.message_id = any (p_message_ids)
+    ), who as materialized (
+        -- what the reply left out is looked up by the request it answers
+        select r.*, q.id as job_id,
+               coalesce(r.workspace_id, q.workspace_id, c.workspace_id) as the_workspace,
+               coalesce(c.id, r.contact_id) as the_contact, v.id as the_conversation,
+               coalesce(r.address, agwb.number_of_jid(r.jid), r.jid,
+                        nullif(c.phone_number, ''), agwb.number_of_jid(c.remote_jid), nullif(c.remote_jid, '')) as the_address,
+               coalesce(r.channel, nullif(v.channel_type, '')) as said_channel,
+               case when coalesce(r.jid, nullif(c.remote_jid, '')) is not null then 'whatsapp' else 'sms' end as likely_channel
+        from r
+        left join ai_response_queue q on q.id = r.original
+        left join messages m on m.id = q.message_id
+        left join conversations v on v.id = coalesce(r.conversation_id, q.conversation_id, m.conversation_id)
+        left join customer_profiles c on c.id = coalesce(r.contact_id, q.contact_id, v.customer_id)
+    ), routed as materialized (
+        -- a channel that nobody named is only a guess: another account's will do when there is none for it
+        select w.*, a.account as the_account,
+               coalesce((select x ->> 'channel' from jsonb_array_elements(p_accounts) x where x ->> 'name' = a.account),
+                        w.said_channel, w.likely_channel) as the_channel
+        from who w
+        cross join lateral (
+            select case when w.said_channel is not null then agwb.pick_account(p_accounts, w.said_channel, w.the_workspace)
+                   else coalesce(agwb.pick_account(p_accounts, w.likely_channel, w.the_workspace),
+                                 agwb.pick_account(p_accounts, 'whatsapp', w.the_workspace),
+                                 agwb.pick_account(p_accounts, 'sms', w.the_workspace)) end as account) a
+        where not exists (select 1 from known k where k.message_id = w.message_id)
+    ), ledger as (
+        insert into agwb.deliveries
+            (message_id, job_id, workspace_id, contact_id, conversation_id, account, lane, channel, address, state, reason,
+             body_sha256, payload, headers, published_at, settled_at)
+        select x.message_id, x.job_id, x.the_workspace, x.the_contact, x.the_conversation, x.the_account,
+               x.the_account || ' ' || x.the_address, x.the_channel, x.the_address,
+               case when x.fault is null then 'ready' else 'parked' end, x.fault,
+               sha256(x.payload), x.payload, coalesce(x.headers, '{}')::jsonb,
+               to_timestamp(x.published_ms / 1000.0), case when x.fault is not null then clock_timestamp() end
+        from (select y.*, case
+                     when y.the_address is null then 'no address: neither the reply nor the request''s contact has a number or JID'
+                     when y.the_account is null then 'no account for channel ' || y.the_channel
+                     end as fault
+              from routed y) x
+        where x.has_content
+        order by x.position
+        on conflict on constraint deliveries_pkey do nothing
+        returning message_id, state, reason, lane, account
+    ), revived as (
+        -- a replay lifts a parked row once a generation; in every other state it is a duplicate
+        update agwb.deliveries d
+        set state = 'ready', replay = r.replay, attempts = 0, next_attempt_at = null, reason = null, settled_at = null,
+            copied_at = null, lease_owner = null, lease_until = null
+        from r
+        where d.message_id = r.message_id and d.state = 'parked' and d.replay < r.replay and d.lane is not null
+          and d.body_sha256 = sha256(r.payload)
+        returning d.message_id, d.lane, d.account
+    ), waiting as (
+        -- Due at once unless it already waits for its head's time. A lane with one in flight is due in vain: the claim sees that.
+        insert into agwb.lanes (lane, account, due_at)
+        select distinct on (l.lane) l.lane, l.account, clock_timestamp()
+        from (select x.lane, x.account from ledger x where x.state = 'ready'
+              union all select x.lane, x.account from revived x) l
+        order by l.lane
+        on conflict (lane) do update set due_at = coalesce(agwb.lanes.due_at, excluded.due_at)
+        returning 1
+    ), ended as (
+        update ai_response_queue q
+        set status = 'failed', error = w.error, processed_at = clock_timestamp()
+        from routed w
+        where q.id = w.job_id and w.status = 'error' and not w.has_content and q.status in ('processing', 'pending', 'error')
+        returning 1
+    )
+    select r.message_id,
+           case when v.message_id is not null then 'accepted'
+                when k.message_id is not null then case when k.body_sha256 = sha256(r.payload) then 'duplicate' else 'conflict' end
+                when l.state = 'parked' then 'unroutable'
+                when l.state is not null then 'accepted'
+                when not r.has_content then case when r.status = 'error' then 'error' else 'empty' end
+                else 'duplicate' end,
+           r.original is not null and w.job_id is null,
+           l.reason
+    from r
+    join who w using (message_id)
+    left join known k using (message_id)
+    left join ledger l using (message_id)
+    left join revived v using (message_id)
+    order by r.position;
+end
+$$;
+
+-- Claims up to p_slots lane heads as `sending`: only as many as start now, since the mark says that they may have left. Claims of all instances are
+-- serialised, so two of them never wait for each other's rows in opposite orders. wait_ms in a last row without message_id: when the next head is due.
+create or replace function agwb.claim_deliveries(p_owner text, p_slots integer, p_lease_ms bigint)
+returns table (
+    message_id text, fence integer, attempts integer, kind text, account text, channel text, address text, payload text,
+    job_id uuid, workspace_id uuid, contact_id uuid, headers text,
+    accepted_ms bigint, due_ms bigint, published_ms bigint, wait_ms bigint)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    v_now timestamptz;
+    v_lanes text[];
+begin
+    perform pg_advisory_xact_lock(hashtextextended('agwb.claim_deliveries', 0));
+    v_now := clock_timestamp();
+    -- First the lanes' rows, then, with a newer snapshot, their heads (see refresh_lanes). A lane that someone is changing comes next time.
+    select array_agg(x.lane) into v_lanes
+    from (select l.lane from agwb.lanes l where l.due_at <= v_now order by l.due_at limit p_slots for update skip locked) x;
+
+    return query
+    with heads as materialized (
+        select due.lane, h.message_id, h.next_attempt_at,
+               (h.next_attempt_at is null or h.next_attempt_at <= v_now) as is_due,
+               exists (select 1 from agwb.deliveries s where s.lane = due.lane and s.state = 'sending') as is_busy
+        from unnest(v_lanes) due (lane)
+        left join lateral (select d.message_id, d.next_attempt_at from agwb.deliveries d
+                           where d.lane = due.lane and d.state = 'ready' order by d.rank, d.seq limit 1) h on true
+    ), taken as (
+        update agwb.deliveries d
+        set state = 'sending', fence = d.fence + 1, attempts = d.attempts + 1, lease_owner = p_owner,
+            lease_until = v_now + p_lease_ms * interval '1 millisecond', next_attempt_at = null
+        from heads h
+        where d.message_id = h.message_id and h.is_due and not h.is_busy
+        returning d.*, h.next_attempt_at as was_due_at
+    ), held as (
+        update agwb.lanes l set due_at = case when not h.is_busy and not h.is_due then h.next_attempt_at end
+        from heads h where l.lane = h.lane
+        returning 1
+    )
+    select t.message_id, t.fence, t.attempts, t.kind, t.account, t.channel, t.address, convert_from(t.payload, 'UTF8'),
+           t.job_id, t.workspace_id, t.contact_id, t.headers::text,
+           (extract(epoch from t.accepted_at) * 1000)::bigint,
+           (extract(epoch from coalesce(t.was_due_at, t.accepted_at)) * 1000)::bigint,
+           (extract(epoch from t.published_at) * 1000)::bigint, null::bigint
+    from taken t
+    order by t.seq;
+
+    return query
+    select null, null::integer, null::integer, null, null, null, null, null, null::uuid, null::uuid, null::uuid, null,
+           null::bigint, null::bigint, null::bigint,
+           greatest((extract(epoch from min(l.due_at) - v_now) * 1000)::bigint, 0)
+    from agwb.lanes l where l.due_at is not null
+    having min(l.due_at) is not null;
+end
+$$;
+
+-- Settles attempts of p_owner's claims, each fenced by its claim: a row that meanwhile belongs to another claim is left alone. p_states: sent, ready
+-- (again after p_waits_ms), uncertain (decided after p_waits_ms), parked. p_counted false gives the attempt back. Returns the ids that were settled.
+create or replace function agwb.settle_deliveries(
+    p_message_ids text[], p_fences integer[], p_states text[], p_waits_ms bigint[], p_counted boolean[],
+    p_provider_ids text[], p_reasons text[],
+    p_started_ms bigint[], p_ended_ms bigint[], p_http_statuses integer[], p_provider_codes text[],
+    p_outcomes text[], p_dispositions text[], p_details text[], p_timings text[])
+returns table (message_id text, job_created_ms bigint, job_published_ms bigint)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    v_lanes text[];
+    v_settled text[];
+    v_created bigint[];
+    v_asked bigint[];
+begin
+    -- jobs before lanes and in one order, as accept_replies() does
+    perform 1 from ai_response_queue q
+    where q.id in (select d.job_id from agwb.deliveries d where d.message_id = any (p_message_ids)) order by q.id for update;
+
+    with r as materialized (
+        select * from unnest(p_message_ids, p_fences, p_states, p_waits_ms, p_counted, p_provider_ids, p_reasons, p_started_ms,
+                             p_ended_ms, p_http_statuses, p_provider_codes, p_outcomes, p_dispositions, p_details, p_timings)
+            r (message_id, fence, state, wait_ms, counted, provider_id, reason, started_ms, ended_ms, http_status, provider_code,
+               outcome, disposition, detail, timings)
+    ), settled as (
+        update agwb.deliveries d
+        set state = r.state,
+            attempts = d.attempts - case when r.counted then 0 else 1 end,
+            next_attempt_at = case when r.state in ('ready', 'uncertain')
+                              then clock_timestamp() + r.wait_ms * interval '1 millisecond' end,
+            provider_message_id = coalesce(r.provider_id, d.provider_message_id),
+            reason = r.reason, lease_owner = null, lease_until = null,
+            settled_at = case when r.state in ('sent', 'parked') then clock_timestamp() end
+        from r
+        where d.message_id = r.message_id and d.fence = r.fence and d.state in ('sending', 'uncertain')
+        returning d.*, r.outcome, r.disposition, r.started_ms, r.ended_ms, r.http_status, r.provider_code, r.detail, r.timings
+    ), attempt as (
+        insert into agwb.delivery_attempts
+            (message_id, fence, account, started_at, ended_at, http_status, provider_code, outcome, disposition, detail, timings)
+        select s.message_id, s.fence, s.account, to_timestamp(s.started_ms / 1000.0), to_timestamp(s.ended_ms / 1000.0),
+               s.http_status, s.provider_code, s.outcome, s.disposition, s.detail, s.timings::jsonb
+        from settled s
+    ), history as (
+        insert into messages (id, conversation_id, sender_type, content, content_type, external_id, delivery_status, metadata)
+        select s.message_row_id, s.conversation_id, 'ai', agwb.reply_text(s.payload),
+               coalesce(convert_from(s.payload, 'UTF8')::jsonb #>> '{response,type}', 'text'),
+               s.provider_message_id, case when s.state = 'sent' then 'SENT' else 'PENDING' end,
+               jsonb_build_object('messageId', s.message_id, 'channel', s.channel, 'account', s.account)
+        from settled s
+        where s.conversation_id is not null and s.state <> 'parked'
+        on conflict (id) do update
+            set external_id = coalesce(excluded.external_id, messages.external_id),
+                delivery_status = case when messages.delivery_status in ('DELIVERED', 'READ') then messages.delivery_status
+                                  else excluded.delivery_status end
+    ), usage as (
+        insert into usage_logs (workspace_id, kind, quantity, metadata)
+        select s.workspace_id, s.channel || '_message', 1,
+               jsonb_build_object('messageId', s.message_id, 'account', s.account, 'contactId', s.contact_id)
+        from settled s where s.state = 'sent'
+    ), answered as (
+        update ai_response_queue q
+        set status = agwb.complete_status(), processed_at = clock_timestamp(), error = null,
+            ai_response = case when s.kind = 'reply' then agwb.reply_text(s.payload) else q.ai_response end,
+            response_time_ms = least((extract(epoch from clock_timestamp() - q.created_at) * 1000)::bigint, 2147483647)::integer
+        from settled s
+        where q.id = s.job_id and s.state = 'sent' and s.kind = 'reply'
+        returning q.id, q.created_at, q.published_at
+    )
+    select array_agg(distinct s.lane), array_agg(s.message_id order by s.seq),
+           array_agg((extract(epoch from a.created_at) * 1000)::bigint order by s.seq),
+           array_agg((extract(epoch from a.published_at) * 1000)::bigint order by s.seq)
+    into v_lanes, v_settled, v_created, v_asked
+    from settled s left join answered a on a.id = s.job_id;
+
+    perform agwb.refresh_lanes(v_lanes);
+    return query select * from unnest(v_settled, v_created, v_asked);
+end
+$$;
+
+-- Gives claims back that were never started: ready at once, the attempt not counted.
+create or replace function agwb.release_deliveries(p_message_ids text[], p_fences integer[]) returns integer
+language plpgsql as $$
+declare
+    v_lanes text[];
+begin
+    with released as (
+        update agwb.deliveries d
+        set state = 'ready', attempts = d.attempts - 1, next_attempt_at = null, lease_owner = null, lease_until = null
+        from unnest(p_message_ids, p_fences) r (message_id, fence)
+        where d.message_id = r.message_id and d.fence = r.fence and d.state = 'sending'
+        returning d.lane)
+    select array_agg(x.lane) into v_lanes from released x;
+    perform agwb.refresh_lanes(v_lanes);
+    return coalesce(cardinality(v_lanes), 0);
+end
+$$;
+
+-- The chores between claims. An owner that died in an attempt leaves `sending` rows: they may have left, so they become `uncertain`; what stayed
+-- uncertain for its time is parked or, with p_resend, tried again. next_due_ms as in sweep_jobs().
+create or replace function agwb.sweep_deliveries(p_limit integer, p_uncertain_wait_ms bigint, p_resend boolean)
+returns table (orphaned integer, parked integer, resent integer, next_due_ms bigint,
+               ready_count bigint, sending_count bigint, uncertain_count bigint, uncopied_count bigint)
+language plpgsql as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_lanes text[];
+    v_more text[];
+begin
+    with expired as (
+        select d.message_id from agwb.deliveries d
+        where d.state = 'sending' and d.lease_until <= v_now
+        order by d.lease_until limit p_limit for update skip locked
+    ), moved as (
+        update agwb.deliveries d
+        set state = 'uncertain', next_attempt_at = v_now + p_uncertain_wait_ms * interval '1 millisecond',
+            reason = 'the consumer ended during the attempt', lease_owner = null, lease_until = null
+        from expired e where d.message_id = e.message_id
+        returning d.lane)
+    select count(*), coalesce(array_agg(m.lane), '{}') into orphaned, v_lanes from moved m;
+
+    with decided as (
+        select d.message_id from agwb.deliveries d
+        where d.state = 'uncertain' and d.next_attempt_at <= v_now
+        order by d.next_attempt_at limit p_limit for update skip locked
+    ), moved as (
+        update agwb.deliveries d
+        set state = case when p_resend then 'ready' else 'parked' end,
+            next_attempt_at = null,
+            reason = 'uncertain: ' || coalesce(d.reason, 'no answer'),
+            settled_at = case when not p_resend then v_now end
+        from decided e where d.message_id = e.message_id
+        returning d.lane, d.state)
+    select count(*) filter (where m.state = 'parked'), count(*) filter (where m.state = 'ready'), coalesce(array_agg(m.lane), '{}')
+    into parked, resent, v_more from moved m;
+
+    perform agwb.refresh_lanes(v_lanes || v_more);
+
+    select case when min(x.at) > v_now then (extract(epoch from min(x.at) - v_now) * 1000)::bigint
+                when min(x.at) is not null then 0 end into next_due_ms
+    from (select min(d.lease_until) as at from agwb.deliveries d where d.state = 'sending'
+          union all
+          select min(d.next_attempt_at) from agwb.deliveries d where d.state = 'uncertain') x;
+    select count(*) into ready_count from agwb.deliveries d where d.state = 'ready';
+    select count(*) into sending_count from agwb.deliveries d where d.state = 'sending';
+    select count(*) into uncertain_count from agwb.deliveries d where d.state = 'uncertain';
+    select count(*) into uncopied_count from agwb.deliveries d where d.state = 'parked' and d.copied_at is null;
+    return next;
+end
+$$;
+
+-- Parked deliveries whose copy is not in wb_parked yet. Until mark_parked() confirms it the row keeps coming back after p_lease_ms.
+create or replace function agwb.claim_parked(p_owner text, p_limit integer, p_lease_ms bigint)
+returns table (message_id text, payload text, headers text, reason text, outcome text, attempts integer, first_seen_ms bigint)
+language sql as $$
+    with due as (
+        select d.message_id from agwb.deliveries d
+        where d.state = 'parked' and d.copied_at is null and (d.lease_until is null or d.lease_until <= clock_timestamp())
+        order by d.settled_at limit p_limit for update skip locked
+    ), taken as (
+        update agwb.deliveries d
+        set lease_owner = p_owner, lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+        from due where d.message_id = due.message_id
+        returning d.*)
+    select t.message_id, convert_from(t.payload, 'UTF8'), t.headers::text, t.reason,
+           (select a.outcome from agwb.delivery_attempts a where a.message_id = t.message_id order by a.id desc limit 1),
+           t.attempts, (extract(epoch from t.accepted_at) * 1000)::bigint
+    from taken t
+    order by t.settled_at
+$$;
+
+-- The copies are confirmed: only now is the message FAILED for everyone who looks at it.
+create or replace function agwb.mark_parked(p_message_ids text[]) returns integer
+language sql as $$
+    with done as (
+        update agwb.deliveries d
+        set copied_at = clock_timestamp(), lease_owner = null, lease_until = null
+        from unnest(p_message_ids) r (message_id)
+        where d.message_id = r.message_id and d.state = 'parked' and d.copied_at is null
+        returning d.*
+    ), history as (
+        insert into messages (id, conversation_id, sender_type, content, content_type, external_id, delivery_status, metadata)
+        select s.message_row_id, s.conversation_id, 'ai', agwb.reply_text(s.payload),
+               coalesce(convert_from(s.payload, 'UTF8')::jsonb #>> '{response,type}', 'text'),
+               s.provider_message_id, 'FAILED',
+               jsonb_build_object('messageId', s.message_id, 'channel', s.channel, 'account', s.account, 'reason', s.reason)
+        from done s where s.conversation_id is not null
+        on conflict (id) do update
+            set delivery_status = case when messages.delivery_status in ('DELIVERED', 'READ') then messages.delivery_status
+                                  else 'FAILED' end,
+                metadata = coalesce(messages.metadata, '{}') || excluded.metadata
+    ), ended as (
+        update ai_response_queue q
+        set status = 'failed', error = coalesce(s.reason, 'not deliverable'), processed_at = clock_timestamp()
+        from done s
+        where q.id = s.job_id and s.kind = 'reply' and q.status in ('processing', 'pending', 'error')
+        returning 1)
+    select count(*)::integer from done
+$$;
+
+-- Begins a replay: the generation its message is published with. One that was begun and not ended (the run died) is taken up again.
+create or replace function agwb.begin_replay(p_message_id text, p_queue text, p_who text) returns integer
+language plpgsql as $$
+declare
+    v_n integer;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('agwb.replay ' || p_message_id, 0));
+    select a.n into v_n from agwb.audit a
+    where a.action = 'replay' and a.message_id = p_message_id and a.result is null order by a.n desc limit 1;
+    if v_n is null then
+        select greatest(coalesce((select max(a.n) from agwb.audit a where a.action = 'replay' and a.message_id = p_message_id), 0),
+                        coalesce((select d.replay from agwb.deliveries d where d.message_id = p_message_id), 0)) + 1 into v_n;
+        insert into agwb.audit (who, action, queue, message_id, n) values (p_who, 'replay', p_queue, p_message_id, v_n);
+    end if;
+    return v_n;
+end
+$$;
+
+-- The replayed copy is confirmed. To be called before the old copy is acked: a run that dies in between publishes once more, under a new
+-- generation, and the ledger takes that for a duplicate unless the message was parked again.
+create or replace function agwb.end_replay(p_message_id text, p_n integer) returns void
+language sql as $$
+    update agwb.audit set result = 'published' where action = 'replay' and message_id = p_message_id and n = p_n
+$$;
