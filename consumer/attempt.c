@@ -1,4 +1,5 @@
-/* The attempt: build, send, judge, decide. What the provider's answer means is channels/; what to do about it is disposition. */
+/* The attempt: build, send, judge, decide. What the provider's answer means is channels/; what to do about
+ * it is disposition. */
 #include "consumer/attempt.h"
 
 #include <stdio.h>
@@ -32,7 +33,8 @@ static const struct config_account *find_account(const struct config *c, const c
     return NULL;
 }
 
-static struct attempt *attempt_new(const struct attempt_deps *deps, const struct ledger_claim *claim, double claim_ms)
+static struct attempt *attempt_new(const struct attempt_deps *deps, const struct ledger_claim *claim,
+                                   double claim_ms)
 {
     struct attempt *a = xcalloc(1, sizeof *a);
 
@@ -98,17 +100,19 @@ static void log_attempt(const struct attempt *a, const struct http_timing *t)
     bool waits = s->disposition.kind == DISPOSITION_RETRY || s->disposition.kind == DISPOSITION_HOLD ||
                  s->disposition.kind == DISPOSITION_RECONCILE;
 
-    log_info("delivery attempt", log_str("messageId", s->message_id), log_str("contact", a->contact), log_str("channel", a->channel),
-             log_str("account", a->account), log_int("attempt", a->attempts), log_str("outcome", outcome_name(s->outcome)),
-             log_str("disposition", disposition_name(s->disposition.kind)),
-             log_str("providerId", s->provider_id[0] ? s->provider_id : NULL), log_str("code", s->provider_code),
-             log_str("detail", s->detail[0] ? s->detail : NULL),
-             waits ? log_int("wait_ms", s->disposition.wait_ms) : log_str("wait_ms", NULL),
-             stage("queue_ms", a->published_ms > 0 ? (double)(a->accepted_ms - a->published_ms) : -1),
-             stage("lane_ms", span((double)a->due_ms, (double)s->started_ms)), stage("database_ms", a->claim_ms),
-             stage("connect_ms", timing->tls_ms > 0 ? timing->tls_ms : timing->connect_ms),
-             stage("answer_ms", span(timing->sent_ms, timing->first_byte_ms)), stage("total_ms", timing->total_ms),
-             log_str("traceparent", a->traceparent[0] ? a->traceparent : NULL));
+    log_info(
+        "delivery attempt", log_str("messageId", s->message_id), log_str("contact", a->contact),
+        log_str("channel", a->channel), log_str("account", a->account), log_int("attempt", a->attempts),
+        log_str("outcome", outcome_name(s->outcome)),
+        log_str("disposition", disposition_name(s->disposition.kind)),
+        log_str("providerId", s->provider_id[0] ? s->provider_id : NULL), log_str("code", s->provider_code),
+        log_str("detail", s->detail[0] ? s->detail : NULL),
+        waits ? log_int("wait_ms", s->disposition.wait_ms) : log_str("wait_ms", NULL),
+        stage("queue_ms", a->published_ms > 0 ? (double)(a->accepted_ms - a->published_ms) : -1),
+        stage("lane_ms", span((double)a->due_ms, (double)s->started_ms)), stage("database_ms", a->claim_ms),
+        stage("connect_ms", timing->tls_ms > 0 ? timing->tls_ms : timing->connect_ms),
+        stage("answer_ms", span(timing->sent_ms, timing->first_byte_ms)), stage("total_ms", timing->total_ms),
+        log_str("traceparent", a->traceparent[0] ? a->traceparent : NULL));
 }
 
 /* From the verdict to the settlement. */
@@ -131,16 +135,16 @@ static void decide(struct attempt *a, const struct channel_verdict *v, const str
     snprintf(s->provider_code, sizeof s->provider_code, "%s", v->provider_code);
     snprintf(s->detail, sizeof s->detail, "%s", v->detail);
     if (s->disposition.kind != DISPOSITION_DONE)
-        snprintf(s->reason, sizeof s->reason, "%s %s%s%s", outcome_name(s->outcome), s->provider_code, s->detail[0] ? ": " : "",
-                 s->detail);
+        snprintf(s->reason, sizeof s->reason, "%s %s%s%s", outcome_name(s->outcome), s->provider_code,
+                 s->detail[0] ? ": " : "", s->detail);
     write_timings(a, r ? &r->timing : NULL);
     log_attempt(a, r ? &r->timing : NULL);
     metric_add(a->deps.metrics, &METRIC_ATTEMPTS, 1, a->channel, outcome_name(s->outcome));
     if (s->outcome == OUTCOME_THROTTLED)
         metric_add(a->deps.metrics, &METRIC_THROTTLED, 1, "provider", NULL);
     if (s->outcome == OUTCOME_DELIVERED)
-        metric_observe(a->deps.metrics, &METRIC_DELIVERY_SECONDS, (double)(s->ended_ms - a->accepted_ms) / 1000.0, a->channel,
-                       NULL);
+        metric_observe(a->deps.metrics, &METRIC_DELIVERY_SECONDS,
+                       (double)(s->ended_ms - a->accepted_ms) / 1000.0, a->channel, NULL);
 }
 
 static void on_answer(void *arg, const struct http_result *r)
@@ -154,7 +158,8 @@ static void on_answer(void *arg, const struct http_result *r)
     free(a);
 }
 
-static int send_request(struct attempt *a, const struct config_account *account, struct channel_request *built, struct err *e)
+static int send_request(struct attempt *a, const struct config_account *account,
+                        struct channel_request *built, struct err *e)
 {
     const char *headers[CHANNEL_MAX_HEADERS];
     const char *url = buf_str(&built->url), *body = buf_str(&built->body);
@@ -178,7 +183,8 @@ static int send_request(struct attempt *a, const struct config_account *account,
     return http_send(a->deps.http, &request, on_answer, a, e);
 }
 
-static int build_and_send(struct attempt *a, const struct ledger_claim *claim, const struct config_account *account, struct err *e)
+static int build_and_send(struct attempt *a, const struct ledger_claim *claim,
+                          const struct config_account *account, struct err *e)
 {
     struct arena *arena = arena_new();
     struct channel_request built;
@@ -214,7 +220,8 @@ static void take_traceparent(struct attempt *a, const char *headers_json)
     json_free(&doc);
 }
 
-int attempt_start(const struct attempt_deps *deps, const struct ledger_claim *claim, double claim_ms, struct settlement *s)
+int attempt_start(const struct attempt_deps *deps, const struct ledger_claim *claim, double claim_ms,
+                  struct settlement *s)
 {
     struct attempt *a = attempt_new(deps, claim, claim_ms);
     const struct config_account *account = find_account(deps->config, claim->account);

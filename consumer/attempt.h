@@ -1,4 +1,5 @@
-/* One attempt: from a claim to a request, from the provider's answer to a settlement, with its log line and its figures. */
+/* One attempt: from a claim to a request, from the provider's answer to a settlement, with its log line
+ * and its figures. */
 #ifndef AGWB_CONSUMER_ATTEMPT_H
 #define AGWB_CONSUMER_ATTEMPT_H
 
@@ -17,8 +18,10 @@ struct attempt_deps { /* borrowed */
     void *arg;
 };
 
-/* Starts the attempt of a claimed delivery; everything is copied. 0: on_end will follow in a later turn. 1: it ended before any request (this message
- * cannot go this way), *s is the settlement and on_end does not follow. claim_ms is what the claim's statement took, for the log line. */
-int attempt_start(const struct attempt_deps *deps, const struct ledger_claim *claim, double claim_ms, struct settlement *s);
+/* Starts the attempt of a claimed delivery; everything is copied. 0: on_end will follow in a later turn.
+ * 1: it ended before any request (this message cannot go this way), *s is the settlement and on_end does
+ * not follow. claim_ms is what the claim's statement took, for the log line. */
+int attempt_start(const struct attempt_deps *deps, const struct ledger_claim *claim, double claim_ms,
+                  struct settlement *s);
 
 #endif

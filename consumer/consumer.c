@@ -1,4 +1,5 @@
-/* Wires receive, dispatch, deadletter and the connections to the daemon: start, ready, drain. Decides nothing about a message. */
+/* Wires receive, dispatch, deadletter and the connections to the daemon: start, ready, drain. Decides
+ * nothing about a message. */
 #include "consumer/consumer.h"
 
 #include <stdlib.h>
@@ -28,7 +29,8 @@ struct consumer {
     char owner[PEERS_OWNER_SIZE];
     struct topology topology;
     struct broker_consume consume;
-    struct broker *source, *outlet; /* consumes; publishes parked copies (a blocked publisher must not stop the reading) */
+    struct broker *source,
+        *outlet; /* consumes; publishes parked copies (a blocked publisher must not stop the reading) */
     struct db *accept_db, *work_db;
     struct http *http;
     struct ledger *ledger;
@@ -45,7 +47,8 @@ struct consumer {
     uint64_t broker_reconnects, db_reconnects;
 };
 
-/* Before the first READY a refusal ends start-up: someone must change something. Later it may pass (rights being rotated), so we go on. */
+/* Before the first READY a refusal ends start-up: someone must change something. Later it may pass (rights
+ * being rotated), so we go on. */
 static void refused(struct consumer *c, const char *peer, const struct err *why)
 {
     int64_t held;
@@ -55,15 +58,19 @@ static void refused(struct consumer *c, const char *peer, const struct err *why)
         return;
     }
     if (log_gate_pass(&c->refused_gate, 10000, &held))
-        log_error("refused, trying on", log_str("peer", peer), log_str("reason", why->text), log_int("held_back", held));
+        log_error("refused, trying on", log_str("peer", peer), log_str("reason", why->text),
+                  log_int("held_back", held));
 }
 
 static void lost(const char *peer, const struct err *why)
 {
-    log_warn("connection lost or not reached, reconnecting", log_str("peer", peer), log_str("reason", why->text));
+    log_warn("connection lost or not reached, reconnecting", log_str("peer", peer),
+             log_str("reason", why->text));
 }
 
-/* --- the queue --------------------------------------------------------------------------------------------------------- */
+/* --- the queue
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static void on_source_up(void *arg)
 {
@@ -112,7 +119,8 @@ static void on_confirm(void *arg, uint64_t cookie, enum broker_confirm result)
 static void on_blocked(void *arg, bool blocked)
 {
     (void)arg;
-    log_warn(blocked ? "broker blocks publishing (resource alarm), parked copies wait" : "broker takes publishes again",
+    log_warn(blocked ? "broker blocks publishing (resource alarm), parked copies wait"
+                     : "broker takes publishes again",
              log_bool("blocked", blocked));
 }
 
@@ -133,14 +141,15 @@ static void on_queues(void *arg, const struct broker_queue_info *infos, size_t c
 static void on_queue_timer(void *arg)
 {
     struct consumer *c = arg;
-    const char *names[] = {c->consume.queue, TOPOLOGY_DLX_AGENT, TOPOLOGY_AG_PARKED, TOPOLOGY_DLX_WEBHOOK, TOPOLOGY_WB_PARKED};
+    const char *names[] = {c->consume.queue, TOPOLOGY_DLX_AGENT, TOPOLOGY_AG_PARKED, TOPOLOGY_DLX_WEBHOOK,
+                           TOPOLOGY_WB_PARKED};
 
     if (broker_is_up(c->source))
         broker_query_queues(c->source, names, sizeof names / sizeof names[0], on_queues, c);
     loop_timer_start(c->queue_timer, QUEUE_POLL_MS);
 }
 
-/* --- the database ------------------------------------------------------------------------------------------------------ */
+/* --- the database --- */
 
 static void on_schema(void *arg, const struct err *e)
 {
@@ -215,7 +224,7 @@ static void on_notify(void *arg)
     dispatch_wake(c->dispatch);
 }
 
-/* --- between the stages -------------------------------------------------------------------------------------------------- */
+/* --- between the stages --- */
 
 static void on_accepted(void *arg)
 {
@@ -251,7 +260,7 @@ static void on_turn(void *arg)
     }
 }
 
-/* --- start and end ------------------------------------------------------------------------------------------------------- */
+/* --- start and end --- */
 
 static void connect_broker(struct consumer *c, struct loop *loop, const struct config *config)
 {
@@ -269,7 +278,8 @@ static void connect_broker(struct consumer *c, struct loop *loop, const struct c
     struct broker_settings outlet = peers_broker_settings(config, "agwb-consumer parked");
 
     topology_build(&config->topology, &c->topology);
-    c->consume = (struct broker_consume){.queue = config->topology.webhook_queue, .prefetch = (uint16_t)config->consumer.prefetch};
+    c->consume = (struct broker_consume){.queue = config->topology.webhook_queue,
+                                         .prefetch = (uint16_t)config->consumer.prefetch};
     source.topology = &c->topology;
     source.consumes = &c->consume;
     source.consume_count = 1;
@@ -339,7 +349,8 @@ static int start(struct daemon *d, void **work, struct err *e)
     return 0;
 }
 
-/* What was received is still accepted and acked; what was claimed is still sent and settled; nothing new is begun. */
+/* What was received is still accepted and acked; what was claimed is still sent and settled; nothing new
+ * is begun. */
 static void drain(void *work)
 {
     struct consumer *c = work;

@@ -1,4 +1,5 @@
-/* The copies on their way to wb_parked: a list of slots, each queued or sent, never dropped before its confirm. */
+/* The copies on their way to wb_parked: a list of slots, each queued or sent, never dropped before its
+ * confirm. */
 #include "consumer/deadletter.h"
 
 #include <stdlib.h>
@@ -31,7 +32,7 @@ struct deadletter {
     struct copy *copies;
     size_t cap, used; /* used: not free */
     bool look, claiming, marking;
-    size_t ledger_copies;   /* used ones that came from the ledger */
+    size_t ledger_copies;        /* used ones that came from the ledger */
     size_t marked[LEDGER_BATCH]; /* slots of the mark in flight */
     size_t marked_count;
     int64_t hold_until, mark_after; /* monotonic ms */
@@ -39,7 +40,8 @@ struct deadletter {
     struct log_gate gate;
 };
 
-static const struct backoff REFUSAL_BACKOFF = {.delay_ms = 500, .multiplier = 2, .max_delay_ms = 30000, .jitter = 0.2};
+static const struct backoff REFUSAL_BACKOFF = {
+    .delay_ms = 500, .multiplier = 2, .max_delay_ms = 30000, .jitter = 0.2};
 
 const char *deadletter_reason_name(enum deadletter_reason r)
 {
@@ -126,11 +128,13 @@ static struct copy *add_copy(struct deadletter *d, const struct deadletter_note 
                        .body_len = note->body_len};
     memcpy(c->body, note->body, note->body_len);
     log_warn("parked", log_str("messageId", c->message_id), log_str("queue", TOPOLOGY_WB_PARKED),
-             log_str("reason", deadletter_reason_name(c->reason)), log_str("detail", c->text), log_int("attempts", c->attempts));
+             log_str("reason", deadletter_reason_name(c->reason)), log_str("detail", c->text),
+             log_int("attempts", c->attempts));
     return c;
 }
 
-void deadletter_add(struct deadletter *d, const struct deadletter_note *note, deadletter_done_fn *done, void *arg)
+void deadletter_add(struct deadletter *d, const struct deadletter_note *note, deadletter_done_fn *done,
+                    void *arg)
 {
     struct copy *c = add_copy(d, note);
 
@@ -148,7 +152,7 @@ bool deadletter_is_idle(const struct deadletter *d)
     return d->used == 0 && !d->claiming && !d->marking;
 }
 
-/* --- publishing ------------------------------------------------------------------------------------------------------ */
+/* --- publishing --- */
 
 /* False when the broker takes nothing more for now. */
 static bool publish(struct deadletter *d, size_t slot)
@@ -210,8 +214,10 @@ static void refused(struct deadletter *d, enum broker_confirm result)
     if (now >= d->hold_until)
         d->hold_until = now + backoff_jittered_ms(&REFUSAL_BACKOFF, ++d->refusals, random_u64());
     if (result != BROKER_UNKNOWN && log_gate_pass(&d->gate, 10000, &held))
-        log_error("the parked queue does not take a message, will try again", log_str("queue", TOPOLOGY_WB_PARKED),
-                  log_str("reason", result == BROKER_RETURNED ? "it does not exist" : "it refuses"), log_int("held_back", held));
+        log_error("the parked queue does not take a message, will try again",
+                  log_str("queue", TOPOLOGY_WB_PARKED),
+                  log_str("reason", result == BROKER_RETURNED ? "it does not exist" : "it refuses"),
+                  log_int("held_back", held));
 }
 
 void deadletter_on_confirm(struct deadletter *d, uint64_t cookie, enum broker_confirm result)
@@ -224,7 +230,8 @@ void deadletter_on_confirm(struct deadletter *d, uint64_t cookie, enum broker_co
         return;
     }
     d->refusals = 0;
-    metric_add(d->deps.metrics, &METRIC_DEAD_LETTERS, 1, TOPOLOGY_WB_PARKED, deadletter_reason_name(c->reason));
+    metric_add(d->deps.metrics, &METRIC_DEAD_LETTERS, 1, TOPOLOGY_WB_PARKED,
+               deadletter_reason_name(c->reason));
     if (c->from_ledger) {
         c->state = COPY_CONFIRMED;
         return;
@@ -234,7 +241,7 @@ void deadletter_on_confirm(struct deadletter *d, uint64_t cookie, enum broker_co
     copy_release(d, c);
 }
 
-/* --- the ledger's parked deliveries ------------------------------------------------------------------------------------ */
+/* --- the ledger's parked deliveries --- */
 
 static enum deadletter_reason reason_of_outcome(const char *outcome, const char *text)
 {
@@ -249,14 +256,15 @@ static void add_from_ledger(struct deadletter *d, const struct ledger_parked *p)
 {
     struct err ignored;
     struct json *headers = json_parse(p->headers_json, strlen(p->headers_json), &ignored);
-    struct deadletter_note note = {.reason = reason_of_outcome(p->outcome, p->reason),
-                                   .text = p->reason,
-                                   .message_id = p->message_id,
-                                   .body = p->payload,
-                                   .body_len = p->payload_len,
-                                   .traceparent = headers ? json_str(json_member(json_root(headers), "traceparent")) : NULL,
-                                   .attempts = p->attempts,
-                                   .first_seen_ms = p->first_seen_ms};
+    struct deadletter_note note = {
+        .reason = reason_of_outcome(p->outcome, p->reason),
+        .text = p->reason,
+        .message_id = p->message_id,
+        .body = p->payload,
+        .body_len = p->payload_len,
+        .traceparent = headers ? json_str(json_member(json_root(headers), "traceparent")) : NULL,
+        .attempts = p->attempts,
+        .first_seen_ms = p->first_seen_ms};
 
     add_copy(d, &note)->from_ledger = true;
     d->ledger_copies++;

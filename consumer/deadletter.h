@@ -1,5 +1,6 @@
-/* Copies to wb_parked, the queue of messages that wait for a person: replies that never reached the ledger, and deliveries that the ledger has
- * parked. A copy is published with its reasons as headers and is done only when the broker has confirmed it; until then it is tried again. */
+/* Copies to wb_parked, the queue of messages that wait for a person: replies that never reached the
+ * ledger, and deliveries that the ledger has parked. A copy is published with its reasons as headers and
+ * is done only when the broker has confirmed it; until then it is tried again. */
 #ifndef AGWB_CONSUMER_DEADLETTER_H
 #define AGWB_CONSUMER_DEADLETTER_H
 
@@ -51,7 +52,8 @@ typedef void deadletter_done_fn(void *arg);
 struct deadletter *deadletter_new(const struct deadletter_deps *deps);
 void deadletter_free(struct deadletter **d);
 
-void deadletter_add(struct deadletter *d, const struct deadletter_note *note, deadletter_done_fn *done, void *arg);
+void deadletter_add(struct deadletter *d, const struct deadletter_note *note, deadletter_done_fn *done,
+                    void *arg);
 /* The ledger may have parked deliveries without a copy. */
 void deadletter_look(struct deadletter *d);
 

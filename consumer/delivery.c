@@ -8,10 +8,12 @@ static const struct {
     unsigned next; /* states that may follow */
 } STATES[DELIVERY_STATE_COUNT] = {
     [DELIVERY_READY] = {"ready", TO(DELIVERY_SENDING) | TO(DELIVERY_PARKED) | TO(DELIVERY_CANCELLED)},
-    [DELIVERY_SENDING] = {"sending", TO(DELIVERY_READY) | TO(DELIVERY_UNCERTAIN) | TO(DELIVERY_SENT) | TO(DELIVERY_PARKED)},
+    [DELIVERY_SENDING] = {"sending", TO(DELIVERY_READY) | TO(DELIVERY_UNCERTAIN) | TO(DELIVERY_SENT) |
+                                         TO(DELIVERY_PARKED)},
     [DELIVERY_UNCERTAIN] = {"uncertain", TO(DELIVERY_READY) | TO(DELIVERY_SENT) | TO(DELIVERY_PARKED)},
-    [DELIVERY_SENT] = {"sent", TO(DELIVERY_READY)},     /* a replay that was asked for with --again */
-    [DELIVERY_PARKED] = {"parked", TO(DELIVERY_READY) | TO(DELIVERY_SENT)}, /* a replay; a receipt after all */
+    [DELIVERY_SENT] = {"sent", TO(DELIVERY_READY)}, /* a replay that was asked for with --again */
+    [DELIVERY_PARKED] = {"parked",
+                         TO(DELIVERY_READY) | TO(DELIVERY_SENT)}, /* a replay; a receipt after all */
     [DELIVERY_CANCELLED] = {"cancelled", TO(DELIVERY_READY)},
 };
 

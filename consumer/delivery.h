@@ -1,4 +1,5 @@
-/* A delivery: its durable states, as the ledger knows them, and the value that travels from a claim to its settlement. */
+/* A delivery: its durable states, as the ledger knows them, and the value that travels from a claim to its
+ * settlement. */
 #ifndef AGWB_CONSUMER_DELIVERY_H
 #define AGWB_CONSUMER_DELIVERY_H
 
@@ -21,7 +22,8 @@
  *                        policy: resend        +------> PARKED  (policy: park)
  *   settle: park takes SENDING to PARKED; CANCELLED is for what must not be sent any more.
  *
- * It waits in READY (next_attempt_at, or its lane's head), in SENDING (the attempt's end, or lease_until) and in UNCERTAIN (a receipt, or next_attempt_at). */
+ * It waits in READY (next_attempt_at, or its lane's head), in SENDING (the attempt's end, or lease_until)
+ * and in UNCERTAIN (a receipt, or next_attempt_at). */
 enum delivery_state {
     DELIVERY_READY = 0,
     DELIVERY_SENDING,
@@ -45,10 +47,10 @@ struct settlement {
     int32_t fence;
     enum outcome outcome;
     struct disposition disposition;
-    char provider_id[257]; /* "" = none */
+    char provider_id[257];             /* "" = none */
     char reason[SETTLEMENT_TEXT + 60]; /* of the state after; "" when sent */
     char provider_code[48], detail[SETTLEMENT_TEXT];
-    int32_t http_status; /* 0 = no answer */
+    int32_t http_status;          /* 0 = no answer */
     int64_t started_ms, ended_ms; /* wall */
     char timings[256];            /* JSON */
 };

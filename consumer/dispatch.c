@@ -1,4 +1,5 @@
-/* Claim, start, settle. One claim, one settle and one sweep at most are under way; what gathers meanwhile is the next batch. */
+/* Claim, start, settle. One claim, one settle and one sweep at most are under way; what gathers meanwhile
+ * is the next batch. */
 #include "consumer/dispatch.h"
 
 #include <stdlib.h>
@@ -22,15 +23,15 @@ struct dispatch {
     struct dispatch_deps deps;
     struct attempt_deps attempts;
     bool open, wanted, claiming, sweep_due, sweeping;
-    size_t asked;                /* slots of the claim under way */
-    int64_t claim_boot_ms;       /* when it was asked: the lease cannot have begun before */
+    size_t asked;          /* slots of the claim under way */
+    int64_t claim_boot_ms; /* when it was asked: the lease cannot have begun before */
     int64_t claim_us;
-    size_t running;              /* attempts */
-    struct ended *head, *tail;   /* ended, oldest first */
+    size_t running;            /* attempts */
+    struct ended *head, *tail; /* ended, oldest first */
     size_t ended_count;
-    size_t settling;             /* the first ones are in the statement under way */
+    size_t settling; /* the first ones are in the statement under way */
     size_t settle_limit;
-    int64_t retry_at;            /* after a failed statement: monotonic ms */
+    int64_t retry_at; /* after a failed statement: monotonic ms */
     struct loop_timer *due_timer, *sweep_timer;
     struct log_gate gate;
 };
@@ -58,8 +59,11 @@ struct dispatch *dispatch_new(const struct dispatch_deps *deps)
     struct dispatch *d = xcalloc(1, sizeof *d);
 
     d->deps = *deps;
-    d->attempts = (struct attempt_deps){
-        .config = deps->config, .metrics = deps->metrics, .http = deps->http, .on_end = on_attempt_end, .arg = d};
+    d->attempts = (struct attempt_deps){.config = deps->config,
+                                        .metrics = deps->metrics,
+                                        .http = deps->http,
+                                        .on_end = on_attempt_end,
+                                        .arg = d};
     d->settle_limit = SETTLE_BATCH;
     d->due_timer = loop_timer_new(deps->loop, on_due, d);
     d->sweep_timer = loop_timer_new(deps->loop, on_sweep_timer, d);
@@ -117,7 +121,9 @@ size_t dispatch_in_flight(const struct dispatch *d)
     return d->running;
 }
 
-/* --- attempts ---------------------------------------------------------------------------------------------------------- */
+/* --- attempts
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static void add_ended(struct dispatch *d, const struct settlement *s)
 {
@@ -155,7 +161,8 @@ static void on_released(void *arg, const struct err *e)
     (void)e; /* then the lease's end makes it uncertain: late, never wrong */
 }
 
-/* An attempt may only run inside its lease. Boottime: a machine that slept over the claim has slept over the lease too. */
+/* An attempt may only run inside its lease. Boottime: a machine that slept over the claim has slept over
+ * the lease too. */
 static bool has_lease_left(const struct dispatch *d, const struct ledger_claim *claim)
 {
     int64_t left = d->claim_boot_ms + d->deps.config->consumer.lease_ms - clock_boot_ms();
@@ -179,7 +186,7 @@ static void start_attempt(struct dispatch *d, const struct ledger_claim *claim, 
         add_ended(d, &s);
 }
 
-/* --- the ledger -------------------------------------------------------------------------------------------------------- */
+/* --- the ledger --- */
 
 static void statement_failed(struct dispatch *d, const char *what, const struct err *e)
 {
@@ -193,7 +200,8 @@ static void statement_failed(struct dispatch *d, const char *what, const struct 
         log_warn(what, log_str("reason", e->text), log_int("held_back", held));
 }
 
-static void on_claimed(void *arg, const struct ledger_claim *claims, size_t count, int64_t next_due_ms, const struct err *e)
+static void on_claimed(void *arg, const struct ledger_claim *claims, size_t count, int64_t next_due_ms,
+                       const struct err *e)
 {
     struct dispatch *d = arg;
     double claim_ms = (double)(clock_mono_us() - d->claim_us) / 1000.0;
@@ -215,7 +223,8 @@ static void claim(struct dispatch *d)
 {
     size_t limit = (size_t)d->deps.config->consumer.max_in_flight;
 
-    /* ended attempts hold their lanes until they are settled; a ledger that lags must not be asked for ever more */
+    /* ended attempts hold their lanes until they are settled; a ledger that lags must not be asked for
+     * ever more */
     if (d->running >= limit || d->ended_count >= limit + SETTLE_BATCH)
         return;
     d->asked = limit - d->running;
@@ -234,13 +243,16 @@ static void count_answers(const struct dispatch *d, const struct ledger_settled 
     for (size_t i = 0; i < count; i++) {
         if (settled[i].job_created_ms == 0)
             continue;
-        metric_observe(d->deps.metrics, &METRIC_ANSWER_SECONDS, (double)(now - settled[i].job_created_ms) / 1000.0, NULL, NULL);
+        metric_observe(d->deps.metrics, &METRIC_ANSWER_SECONDS,
+                       (double)(now - settled[i].job_created_ms) / 1000.0, NULL, NULL);
         if (settled[i].job_published_ms > 0)
-            metric_observe(d->deps.metrics, &METRIC_JOB_SECONDS, (double)(now - settled[i].job_published_ms) / 1000.0, NULL, NULL);
+            metric_observe(d->deps.metrics, &METRIC_JOB_SECONDS,
+                           (double)(now - settled[i].job_published_ms) / 1000.0, NULL, NULL);
     }
 }
 
-/* A settlement the database cannot store must not hold up the others: the batch is halved, and what fails alone is left to the lease's end. */
+/* A settlement the database cannot store must not hold up the others: the batch is halved, and what fails
+ * alone is left to the lease's end. */
 static void settle_failed(struct dispatch *d, size_t count, const struct err *e)
 {
     if (e->class != ERR_DATA) {
@@ -265,7 +277,8 @@ static void on_settled(void *arg, const struct ledger_settled *settled, size_t c
         return;
     }
     if (count < batch)
-        log_warn("attempts whose delivery belongs to a newer claim", log_int("count", (int64_t)(batch - count)));
+        log_warn("attempts whose delivery belongs to a newer claim",
+                 log_int("count", (int64_t)(batch - count)));
     count_answers(d, settled, count);
     drop_ended(d, batch);
     d->settle_limit = d->settle_limit * 2 < SETTLE_BATCH ? d->settle_limit * 2 : SETTLE_BATCH;
@@ -294,8 +307,8 @@ static void on_swept(void *arg, const struct ledger_sweep *s, const struct err *
         return;
     }
     if (s->orphaned > 0 || s->parked > 0 || s->resent > 0)
-        log_warn("deliveries whose attempt never ended", log_int("uncertain", s->orphaned), log_int("parked", s->parked),
-                 log_int("resent", s->resent));
+        log_warn("deliveries whose attempt never ended", log_int("uncertain", s->orphaned),
+                 log_int("parked", s->parked), log_int("resent", s->resent));
     metric_set(d->deps.metrics, &METRIC_DELIVERIES, (double)s->ready, "ready", NULL);
     metric_set(d->deps.metrics, &METRIC_DELIVERIES, (double)s->sending, "sending", NULL);
     metric_set(d->deps.metrics, &METRIC_DELIVERIES, (double)s->uncertain, "uncertain", NULL);

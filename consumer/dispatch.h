@@ -1,5 +1,5 @@
-/* Decides when the ledger is asked for what is due, starts what it gives, and settles what ended. At most max_in_flight attempts run; a claim brings only
- * what starts in this turn. */
+/* Decides when the ledger is asked for what is due, starts what it gives, and settles what ended. At most
+ * max_in_flight attempts run; a claim brings only what starts in this turn. */
 #ifndef AGWB_CONSUMER_DISPATCH_H
 #define AGWB_CONSUMER_DISPATCH_H
 

@@ -1,12 +1,13 @@
-/* The retry policy. One row an outcome; nothing else in the program decides whether a message is tried again. */
+/* The retry policy. One row an outcome; nothing else in the program decides whether a message is tried
+ * again. */
 #include "consumer/disposition.h"
-
 
 const char *outcome_name(enum outcome o)
 {
     static const char *const NAMES[OUTCOME_COUNT] = {
-        [OUTCOME_DELIVERED] = "DELIVERED", [OUTCOME_TEMPFAIL] = "TEMPFAIL",   [OUTCOME_THROTTLED] = "THROTTLED",
-        [OUTCOME_PERMFAIL] = "PERMFAIL",   [OUTCOME_UNCERTAIN] = "UNCERTAIN", [OUTCOME_AUTH] = "AUTH",
+        [OUTCOME_DELIVERED] = "DELIVERED", [OUTCOME_TEMPFAIL] = "TEMPFAIL",
+        [OUTCOME_THROTTLED] = "THROTTLED", [OUTCOME_PERMFAIL] = "PERMFAIL",
+        [OUTCOME_UNCERTAIN] = "UNCERTAIN", [OUTCOME_AUTH] = "AUTH",
     };
 
     return NAMES[o];
@@ -15,7 +16,7 @@ const char *outcome_name(enum outcome o)
 const char *disposition_name(enum disposition_kind k)
 {
     static const char *const NAMES[DISPOSITION_COUNT] = {
-        [DISPOSITION_DONE] = "done", [DISPOSITION_RETRY] = "retry", [DISPOSITION_HOLD] = "hold",
+        [DISPOSITION_DONE] = "done",           [DISPOSITION_RETRY] = "retry", [DISPOSITION_HOLD] = "hold",
         [DISPOSITION_RECONCILE] = "reconcile", [DISPOSITION_PARK] = "park",
     };
 
@@ -25,7 +26,8 @@ const char *disposition_name(enum disposition_kind k)
 /* Never sooner than the provider asked for, never later than an hour because of it. */
 static int64_t wait_at_least(int64_t wait_ms, int64_t retry_after_ms)
 {
-    int64_t asked = retry_after_ms < DISPOSITION_RETRY_AFTER_MAX_MS ? retry_after_ms : DISPOSITION_RETRY_AFTER_MAX_MS;
+    int64_t asked =
+        retry_after_ms < DISPOSITION_RETRY_AFTER_MAX_MS ? retry_after_ms : DISPOSITION_RETRY_AFTER_MAX_MS;
 
     return asked > wait_ms ? asked : wait_ms;
 }
@@ -47,7 +49,8 @@ static struct disposition hold(const struct disposition_input *in, int64_t usual
     struct backoff spread = {.delay_ms = usual_ms, .multiplier = 1, .jitter = in->ladder->backoff.jitter};
     int64_t wait_ms = backoff_jittered_ms(&spread, 1, in->random);
 
-    return (struct disposition){.kind = DISPOSITION_HOLD, .wait_ms = wait_at_least(wait_ms, in->retry_after_ms)};
+    return (struct disposition){.kind = DISPOSITION_HOLD,
+                                .wait_ms = wait_at_least(wait_ms, in->retry_after_ms)};
 }
 
 struct disposition disposition_decide(const struct disposition_input *in)
@@ -62,7 +65,8 @@ struct disposition disposition_decide(const struct disposition_input *in)
     case OUTCOME_PERMFAIL:
         return (struct disposition){.kind = DISPOSITION_PARK, .counted = true};
     case OUTCOME_UNCERTAIN:
-        return (struct disposition){.kind = DISPOSITION_RECONCILE, .wait_ms = in->uncertain_wait_ms, .counted = true};
+        return (struct disposition){
+            .kind = DISPOSITION_RECONCILE, .wait_ms = in->uncertain_wait_ms, .counted = true};
     case OUTCOME_AUTH:
         return hold(in, DISPOSITION_ACCOUNT_MS);
     }

@@ -10,10 +10,11 @@
 
 /* Spelled as in agwb.delivery_attempts.disposition. */
 enum disposition_kind {
-    DISPOSITION_DONE = 0,  /* sent */
-    DISPOSITION_RETRY,     /* ready again after wait_ms; the attempt counts */
-    DISPOSITION_HOLD,      /* ready again after wait_ms; the attempt does not count: the message is not at fault */
-    DISPOSITION_RECONCILE, /* uncertain: a receipt may come within wait_ms, then the account's policy decides */
+    DISPOSITION_DONE = 0, /* sent */
+    DISPOSITION_RETRY,    /* ready again after wait_ms; the attempt counts */
+    DISPOSITION_HOLD, /* ready again after wait_ms; the attempt does not count: the message is not at fault */
+    DISPOSITION_RECONCILE, /* uncertain: a receipt may come within wait_ms, then the account's policy decides
+                            */
     DISPOSITION_PARK,      /* to wb_parked, for a person */
 };
 enum { DISPOSITION_COUNT = DISPOSITION_PARK + 1 };

@@ -1,4 +1,5 @@
-/* Calls of schema agwb's functions: arrays in, rows out. A call record carries the callback over the statement's flight. */
+/* Calls of schema agwb's functions: arrays in, rows out. A call record carries the callback over the
+ * statement's flight. */
 #include "consumer/ledger.h"
 
 #include <stdlib.h>
@@ -85,7 +86,8 @@ bool ledger_can_work(const struct ledger *l)
     return db_is_up(l->deps.work_db);
 }
 
-static int run(struct db *db, const char *sql, const struct db_params *p, db_done_fn *done, const struct call *call)
+static int run(struct db *db, const char *sql, const struct db_params *p, db_done_fn *done,
+               const struct call *call)
 {
     struct call *copy = xcalloc(1, sizeof *copy);
 
@@ -114,7 +116,7 @@ static const char *text_or_null(const struct db_result *r, size_t row, int col)
     return db_is_null(r, row, col) ? NULL : db_text(r, row, col);
 }
 
-/* --- accept ------------------------------------------------------------------------------------------------------ */
+/* --- accept --- */
 
 typedef void write_item_fn(struct db_params *p, const struct ledger_arrival *a);
 
@@ -199,23 +201,25 @@ static const struct {
     enum db_type type;
     write_item_fn *write;
 } ACCEPT_COLUMNS[] = {
-    {DB_TEXT, write_message_id},  {DB_UUID, write_original},     {DB_TEXT, write_status},  {DB_BOOL, write_has_content},
-    {DB_TEXT, write_jid},         {DB_TEXT, write_address},      {DB_TEXT, write_channel}, {DB_UUID, write_workspace},
-    {DB_UUID, write_conversation}, {DB_UUID, write_contact},     {DB_INT8, write_published}, {DB_TEXT, write_error},
-    {DB_BYTEA, write_payload},    {DB_TEXT, write_headers},      {DB_INT4, write_replay},
+    {DB_TEXT, write_message_id},  {DB_UUID, write_original},  {DB_TEXT, write_status},
+    {DB_BOOL, write_has_content}, {DB_TEXT, write_jid},       {DB_TEXT, write_address},
+    {DB_TEXT, write_channel},     {DB_UUID, write_workspace}, {DB_UUID, write_conversation},
+    {DB_UUID, write_contact},     {DB_INT8, write_published}, {DB_TEXT, write_error},
+    {DB_BYTEA, write_payload},    {DB_TEXT, write_headers},   {DB_INT4, write_replay},
 };
 
 static enum ledger_accept_result accept_result(const char *word)
 {
-    static const char *const WORDS[] = {[LEDGER_ACCEPTED] = "accepted", [LEDGER_DUPLICATE] = "duplicate",
-                                        [LEDGER_CONFLICT] = "conflict", [LEDGER_ERROR] = "error",
-                                        [LEDGER_EMPTY] = "empty",       [LEDGER_UNROUTABLE] = "unroutable"};
+    static const char *const WORDS[] = {
+        [LEDGER_ACCEPTED] = "accepted", [LEDGER_DUPLICATE] = "duplicate", [LEDGER_CONFLICT] = "conflict",
+        [LEDGER_ERROR] = "error",       [LEDGER_EMPTY] = "empty",         [LEDGER_UNROUTABLE] = "unroutable"};
 
     for (size_t i = 0; i < sizeof WORDS / sizeof WORDS[0]; i++) {
         if (strcmp(WORDS[i], word) == 0)
             return (enum ledger_accept_result)i;
     }
-    return LEDGER_CONFLICT; /* an operator's own function said something else: nothing is stored as far as we know */
+    return LEDGER_CONFLICT; /* an operator's own function said something else: nothing is stored as far as we
+                               know */
 }
 
 static void on_accepted(void *arg, const struct db_result *r, const struct err *e)
@@ -229,19 +233,22 @@ static void on_accepted(void *arg, const struct db_result *r, const struct err *
         return;
     }
     if (db_rows(r) != c.count) {
-        err_set(&short_answer, ERR_BUG, 0, "agwb.accept_replies answered %zu rows for %zu replies", db_rows(r), c.count);
+        err_set(&short_answer, ERR_BUG, 0, "agwb.accept_replies answered %zu rows for %zu replies",
+                db_rows(r), c.count);
         c.accepted(c.arg, NULL, 0, &short_answer);
         return;
     }
     results = xcalloc(c.count, sizeof *results);
     for (size_t i = 0; i < c.count; i++)
-        results[i] = (struct ledger_accepted){
-            .result = accept_result(db_text(r, i, 1)), .orphan = db_bool(r, i, 2), .reason = db_text(r, i, 3)};
+        results[i] = (struct ledger_accepted){.result = accept_result(db_text(r, i, 1)),
+                                              .orphan = db_bool(r, i, 2),
+                                              .reason = db_text(r, i, 3)};
     c.accepted(c.arg, results, c.count, NULL);
     free(results);
 }
 
-int ledger_accept(struct ledger *l, const struct ledger_arrival *const *arrivals, size_t count, ledger_accepted_fn *done, void *arg)
+int ledger_accept(struct ledger *l, const struct ledger_arrival *const *arrivals, size_t count,
+                  ledger_accepted_fn *done, void *arg)
 {
     struct db_params *p = &l->params;
 
@@ -253,13 +260,14 @@ int ledger_accept(struct ledger *l, const struct ledger_arrival *const *arrivals
         db_array_end(p);
     }
     db_param_text(p, buf_str(&l->accounts));
-    return run(l->deps.accept_db,
-               "select message_id, result, orphan, coalesce(reason, '') from "
-               "agwb.accept_replies($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16::jsonb)",
-               p, on_accepted, &(struct call){.accepted = done, .arg = arg, .count = count});
+    return run(
+        l->deps.accept_db,
+        "select message_id, result, orphan, coalesce(reason, '') from "
+        "agwb.accept_replies($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16::jsonb)",
+        p, on_accepted, &(struct call){.accepted = done, .arg = arg, .count = count});
 }
 
-/* --- claim, settle ------------------------------------------------------------------------------------------------- */
+/* --- claim, settle --- */
 
 static struct ledger_claim claim_of_row(const struct db_result *r, size_t row)
 {
@@ -331,8 +339,9 @@ static void on_settled(void *arg, const struct db_result *r, const struct err *e
     rows = db_rows(r);
     settled = xcalloc(rows ? rows : 1, sizeof *settled);
     for (size_t i = 0; i < rows; i++)
-        settled[i] = (struct ledger_settled){
-            .message_id = db_text(r, i, 0), .job_created_ms = db_int(r, i, 1), .job_published_ms = db_int(r, i, 2)};
+        settled[i] = (struct ledger_settled){.message_id = db_text(r, i, 0),
+                                             .job_created_ms = db_int(r, i, 1),
+                                             .job_published_ms = db_int(r, i, 2)};
     c.settled(c.arg, settled, rows, NULL);
     free(settled);
 }
@@ -412,13 +421,15 @@ static const struct {
     enum db_type type;
     write_settlement_fn *write;
 } SETTLE_COLUMNS[] = {
-    {DB_TEXT, settle_message_id}, {DB_INT4, settle_fence},     {DB_TEXT, settle_state},         {DB_INT8, settle_wait},
-    {DB_BOOL, settle_counted},    {DB_TEXT, settle_provider_id}, {DB_TEXT, settle_reason},      {DB_INT8, settle_started},
-    {DB_INT8, settle_ended},      {DB_INT4, settle_http_status}, {DB_TEXT, settle_provider_code}, {DB_TEXT, settle_outcome},
-    {DB_TEXT, settle_disposition}, {DB_TEXT, settle_detail},   {DB_TEXT, settle_timings},
+    {DB_TEXT, settle_message_id},  {DB_INT4, settle_fence},         {DB_TEXT, settle_state},
+    {DB_INT8, settle_wait},        {DB_BOOL, settle_counted},       {DB_TEXT, settle_provider_id},
+    {DB_TEXT, settle_reason},      {DB_INT8, settle_started},       {DB_INT8, settle_ended},
+    {DB_INT4, settle_http_status}, {DB_TEXT, settle_provider_code}, {DB_TEXT, settle_outcome},
+    {DB_TEXT, settle_disposition}, {DB_TEXT, settle_detail},        {DB_TEXT, settle_timings},
 };
 
-int ledger_settle(struct ledger *l, const struct settlement *const *items, size_t count, ledger_settled_fn *done, void *arg)
+int ledger_settle(struct ledger *l, const struct settlement *const *items, size_t count,
+                  ledger_settled_fn *done, void *arg)
 {
     struct db_params *p = &l->params;
 
@@ -430,8 +441,9 @@ int ledger_settle(struct ledger *l, const struct settlement *const *items, size_
         db_array_end(p);
     }
     return run(l->deps.work_db,
-               "select * from agwb.settle_deliveries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)", p,
-               on_settled, &(struct call){.settled = done, .arg = arg});
+               "select * from agwb.settle_deliveries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, "
+               "$14, $15)",
+               p, on_settled, &(struct call){.settled = done, .arg = arg});
 }
 
 static void on_done(void *arg, const struct db_result *r, const struct err *e)
@@ -453,10 +465,13 @@ int ledger_release(struct ledger *l, const char *message_id, int32_t fence, ledg
     db_array_begin(p, DB_INT4);
     db_item_int4(p, fence);
     db_array_end(p);
-    return run(l->deps.work_db, "select agwb.release_deliveries($1, $2)", p, on_done, &(struct call){.done = done, .arg = arg});
+    return run(l->deps.work_db, "select agwb.release_deliveries($1, $2)", p, on_done,
+               &(struct call){.done = done, .arg = arg});
 }
 
-/* --- chores ---------------------------------------------------------------------------------------------------------- */
+/* --- chores
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static void on_swept(void *arg, const struct db_result *r, const struct err *e)
 {
@@ -528,7 +543,8 @@ int ledger_claim_parked(struct ledger *l, size_t limit, ledger_parked_fn *done, 
                &(struct call){.parked = done, .arg = arg});
 }
 
-int ledger_mark_parked(struct ledger *l, const char *const *message_ids, size_t count, ledger_done_fn *done, void *arg)
+int ledger_mark_parked(struct ledger *l, const char *const *message_ids, size_t count, ledger_done_fn *done,
+                       void *arg)
 {
     struct db_params *p = &l->params;
 
@@ -537,5 +553,6 @@ int ledger_mark_parked(struct ledger *l, const char *const *message_ids, size_t 
     for (size_t i = 0; i < count; i++)
         item_text(p, message_ids[i]);
     db_array_end(p);
-    return run(l->deps.work_db, "select agwb.mark_parked($1)", p, on_done, &(struct call){.done = done, .arg = arg});
+    return run(l->deps.work_db, "select agwb.mark_parked($1)", p, on_done,
+               &(struct call){.done = done, .arg = arg});
 }

@@ -1,7 +1,9 @@
-/* The ledger: every durable fact about a delivery goes through here, and all of the consumer's SQL is here. One call is one statement over a batch.
+/* The ledger: every durable fact about a delivery goes through here, and all of the consumer's SQL is
+ * here. One call is one statement over a batch.
  *
- * Each call returns 0 and calls back once in a later turn, or returns -1 when its connection is not up (nothing is called back). Callbacks get borrowed
- * data; with e set there is no result: ERR_TEMPORARY (try again after the reconnect), ERR_DATA (a row of the batch is at fault), others as db.h. */
+ * Each call returns 0 and calls back once in a later turn, or returns -1 when its connection is not up
+ * (nothing is called back). Callbacks get borrowed data; with e set there is no result: ERR_TEMPORARY (try
+ * again after the reconnect), ERR_DATA (a row of the batch is at fault), others as db.h. */
 #ifndef AGWB_CONSUMER_LEDGER_H
 #define AGWB_CONSUMER_LEDGER_H
 
@@ -28,7 +30,7 @@ struct ledger_deps { /* borrowed for the ledger's life */
 struct ledger *ledger_new(const struct ledger_deps *deps);
 void ledger_free(struct ledger **l); /* the connections must be freed before: no callback may come */
 
-/* --- accept ------------------------------------------------------------------------------------------------------ */
+/* --- accept --- */
 struct ledger_arrival {
     const struct reply *reply;
     const char *body;
@@ -52,11 +54,13 @@ struct ledger_accepted {
     const char *reason; /* "" when none */
 };
 
-typedef void ledger_accepted_fn(void *arg, const struct ledger_accepted *results, size_t count, const struct err *e);
+typedef void ledger_accepted_fn(void *arg, const struct ledger_accepted *results, size_t count,
+                                const struct err *e);
 /* Results come in the order of the arrivals. message_ids must be distinct. */
-int ledger_accept(struct ledger *l, const struct ledger_arrival *const *arrivals, size_t count, ledger_accepted_fn *done, void *arg) MUST_CHECK;
+int ledger_accept(struct ledger *l, const struct ledger_arrival *const *arrivals, size_t count,
+                  ledger_accepted_fn *done, void *arg) MUST_CHECK;
 
-/* --- claim, settle ------------------------------------------------------------------------------------------------- */
+/* --- claim, settle --- */
 struct ledger_claim {
     const char *message_id;
     int32_t fence, attempts; /* attempts: counted tries, this one included */
@@ -67,22 +71,29 @@ struct ledger_claim {
 };
 
 /* next_due_ms: wait until the next lane's head is due; -1 = no lane waits. */
-typedef void ledger_claimed_fn(void *arg, const struct ledger_claim *claims, size_t count, int64_t next_due_ms, const struct err *e);
+typedef void ledger_claimed_fn(void *arg, const struct ledger_claim *claims, size_t count,
+                               int64_t next_due_ms, const struct err *e);
 int ledger_claim(struct ledger *l, size_t slots, ledger_claimed_fn *done, void *arg) MUST_CHECK;
 
-/* Those that were settled, with the job's times where the settlement completed one. A missing one belonged to a newer claim. */
+/* Those that were settled, with the job's times where the settlement completed one. A missing one belonged
+ * to a newer claim. */
 struct ledger_settled {
     const char *message_id;
     int64_t job_created_ms, job_published_ms; /* 0 = completed no job */
 };
-typedef void ledger_settled_fn(void *arg, const struct ledger_settled *settled, size_t count, const struct err *e);
-int ledger_settle(struct ledger *l, const struct settlement *const *items, size_t count, ledger_settled_fn *done, void *arg) MUST_CHECK;
+typedef void ledger_settled_fn(void *arg, const struct ledger_settled *settled, size_t count,
+                               const struct err *e);
+int ledger_settle(struct ledger *l, const struct settlement *const *items, size_t count,
+                  ledger_settled_fn *done, void *arg) MUST_CHECK;
 
 typedef void ledger_done_fn(void *arg, const struct err *e);
 /* Gives back a claim that was not started. */
-int ledger_release(struct ledger *l, const char *message_id, int32_t fence, ledger_done_fn *done, void *arg) MUST_CHECK;
+int ledger_release(struct ledger *l, const char *message_id, int32_t fence, ledger_done_fn *done,
+                   void *arg) MUST_CHECK;
 
-/* --- chores ---------------------------------------------------------------------------------------------------------- */
+/* --- chores
+ * ----------------------------------------------------------------------------------------------------------
+ */
 struct ledger_sweep {
     int64_t orphaned, parked, resent;
     int64_t next_due_ms; /* -1 = nothing waits */
@@ -96,10 +107,12 @@ struct ledger_parked {
     size_t payload_len;
     int64_t attempts, first_seen_ms;
 };
-typedef void ledger_parked_fn(void *arg, const struct ledger_parked *items, size_t count, const struct err *e);
+typedef void ledger_parked_fn(void *arg, const struct ledger_parked *items, size_t count,
+                              const struct err *e);
 /* Parked deliveries without a confirmed copy in wb_parked. */
 int ledger_claim_parked(struct ledger *l, size_t limit, ledger_parked_fn *done, void *arg) MUST_CHECK;
-int ledger_mark_parked(struct ledger *l, const char *const *message_ids, size_t count, ledger_done_fn *done, void *arg) MUST_CHECK;
+int ledger_mark_parked(struct ledger *l, const char *const *message_ids, size_t count, ledger_done_fn *done,
+                       void *arg) MUST_CHECK;
 
 bool ledger_can_accept(const struct ledger *l); /* the accepting connection is up */
 bool ledger_can_work(const struct ledger *l);

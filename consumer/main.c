@@ -14,13 +14,14 @@ int main(int argc, char **argv)
     static const struct daemon_command COMMANDS[] = {
         {"dlq", "dead letters: list [QUEUE] | replay QUEUE [--limit N] [--execute]", replay_command},
     };
-    const struct daemon_program program = {.name = "agwb-consumer",
-                                           .about = "delivers an AI agent's replies from RabbitMQ over WhatsApp and SMS",
-                                           .commands = COMMANDS,
-                                           .command_count = sizeof COMMANDS / sizeof COMMANDS[0],
-                                           .handlers = CONSUMER_HANDLERS,
-                                           .metrics_listen = metrics_listen,
-                                           .check = channel_check_accounts};
+    const struct daemon_program program = {
+        .name = "agwb-consumer",
+        .about = "delivers an AI agent's replies from RabbitMQ over WhatsApp and SMS",
+        .commands = COMMANDS,
+        .command_count = sizeof COMMANDS / sizeof COMMANDS[0],
+        .handlers = CONSUMER_HANDLERS,
+        .metrics_listen = metrics_listen,
+        .check = channel_check_accounts};
 
     return daemon_main(&program, argc, argv);
 }

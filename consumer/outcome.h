@@ -1,4 +1,5 @@
-/* What happened in an attempt. Decided by one pure function a provider (channels/), acted on by one pure function for all (disposition). */
+/* What happened in an attempt. Decided by one pure function a provider (channels/), acted on by one pure
+ * function for all (disposition). */
 #ifndef AGWB_CONSUMER_OUTCOME_H
 #define AGWB_CONSUMER_OUTCOME_H
 

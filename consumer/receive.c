@@ -1,5 +1,6 @@
-/* Arrivals stand in one list in the order they came; an arrival is waiting, in the batch under way, being parked, or done. Done ones are acked:
- * the front of the list with one multiple ack, others one by one, so that a slow one holds nobody up. */
+/* Arrivals stand in one list in the order they came; an arrival is waiting, in the batch under way, being
+ * parked, or done. Done ones are acked: the front of the list with one multiple ack, others one by one, so
+ * that a slow one holds nobody up. */
 #include "consumer/receive.h"
 
 #include <stdlib.h>
@@ -35,11 +36,11 @@ struct receive {
     struct receive_deps deps;
     struct arrival *head, *tail;
     size_t waiting, count;
-    bool done_any;       /* some are done and not acked */
+    bool done_any; /* some are done and not acked */
     struct arrival *batch[BATCH_MAX];
-    size_t batch_count;  /* > 0: an accept is under way */
-    size_t batch_limit;  /* halved when a batch has a row at fault, until it stands alone */
-    int64_t retry_at;    /* after a failed accept: monotonic ms */
+    size_t batch_count; /* > 0: an accept is under way */
+    size_t batch_limit; /* halved when a batch has a row at fault, until it stands alone */
+    int64_t retry_at;   /* after a failed accept: monotonic ms */
     struct log_gate gate;
 };
 
@@ -77,7 +78,9 @@ bool receive_is_idle(const struct receive *r)
     return r->count == 0;
 }
 
-/* --- arriving ---------------------------------------------------------------------------------------------------------- */
+/* --- arriving
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 /* The headers that travel on: strings without the broker's own x- ones. */
 static char *keep_headers(struct arena *a, const struct broker_delivery *d, const char **traceparent)
@@ -89,7 +92,8 @@ static char *keep_headers(struct arena *a, const struct broker_delivery *d, cons
     buf_add_char(&json, '{');
     for (size_t i = 0; i < d->header_count; i++) {
         const struct broker_header *h = &d->headers[i];
-        if (!h->str || strncmp(h->name, "x-", 2) == 0 || !is_utf8(h->name, strlen(h->name)) || !is_utf8(h->str, strlen(h->str)))
+        if (!h->str || strncmp(h->name, "x-", 2) == 0 || !is_utf8(h->name, strlen(h->name)) ||
+            !is_utf8(h->str, strlen(h->str)))
             continue;
         if (json.len > 1)
             buf_add_char(&json, ',');
@@ -108,7 +112,8 @@ static char *keep_headers(struct arena *a, const struct broker_delivery *d, cons
 static int32_t replay_of(const struct broker_delivery *d)
 {
     for (size_t i = 0; i < d->header_count; i++) {
-        if (strcmp(d->headers[i].name, REPLAY_HEADER) == 0 && !d->headers[i].str && d->headers[i].i > 0 && d->headers[i].i <= INT32_MAX)
+        if (strcmp(d->headers[i].name, REPLAY_HEADER) == 0 && !d->headers[i].str && d->headers[i].i > 0 &&
+            d->headers[i].i <= INT32_MAX)
             return (int32_t)d->headers[i].i;
     }
     return 0;
@@ -200,7 +205,9 @@ void receive_on_down(struct receive *r)
     }
 }
 
-/* --- accepting --------------------------------------------------------------------------------------------------------- */
+/* --- accepting
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static const char *result_label(enum ledger_accept_result result)
 {
@@ -231,20 +238,24 @@ static void count_agent(const struct receive *r, const struct reply *reply)
     if (reply->status == REPLY_ERROR)
         metric_add(m, &METRIC_AGENT_ERRORS, 1, NULL, NULL);
     if (reply->timestamp_ms > 0)
-        metric_observe(m, &METRIC_QUEUE_SECONDS, (double)(clock_wall_ms() - reply->timestamp_ms) / 1000.0, NULL, NULL);
+        metric_observe(m, &METRIC_QUEUE_SECONDS, (double)(clock_wall_ms() - reply->timestamp_ms) / 1000.0,
+                       NULL, NULL);
 }
 
 static void log_consumed(const struct arrival *a, const struct ledger_accepted *result)
 {
     const struct reply *reply = a->reply;
-    const char *address = reply->contact.phone_number ? reply->contact.phone_number : reply->contact.remote_jid;
+    const char *address =
+        reply->contact.phone_number ? reply->contact.phone_number : reply->contact.remote_jid;
     char masked[CONTACT_MASK_SIZE];
     struct log_field processing = log_real("processingTime", reply->agent.processing_time_s);
 
     if (reply->agent.processing_time_s < 0)
         processing = log_str("processingTime", NULL);
-    log_info("consumed", log_str("messageId", reply->message_id), log_str("originalMessageId", reply->original_message_id),
-             log_str("contact", contact_mask(address, masked)), log_str("status", reply_status_name(reply->status)), processing,
+    log_info("consumed", log_str("messageId", reply->message_id),
+             log_str("originalMessageId", reply->original_message_id),
+             log_str("contact", contact_mask(address, masked)),
+             log_str("status", reply_status_name(reply->status)), processing,
              log_str("result", result->result == LEDGER_EMPTY   ? "empty"
                                : result->result == LEDGER_ERROR ? "error"
                                                                 : result_label(result->result)),
@@ -275,7 +286,8 @@ static void batch_back_to_waiting(struct receive *r)
     r->batch_count = 0;
 }
 
-/* A row at fault fails its whole batch. The next batch starts with the same rows and is half as long; what fails alone is the culprit. */
+/* A row at fault fails its whole batch. The next batch starts with the same rows and is half as long; what
+ * fails alone is the culprit. */
 static void batch_at_fault(struct receive *r, const struct err *e)
 {
     if (r->batch_count == 1) {
@@ -300,7 +312,8 @@ static void batch_failed(struct receive *r, const struct err *e)
     batch_back_to_waiting(r);
     r->retry_at = loop_now_ms(r->deps.loop) + RETRY_MS;
     if (log_gate_pass(&r->gate, 10000, &held))
-        log_warn("could not accept replies, will try again", log_str("reason", e->text), log_int("held_back", held));
+        log_warn("could not accept replies, will try again", log_str("reason", e->text),
+                 log_int("held_back", held));
 }
 
 static void on_accepted(void *arg, const struct ledger_accepted *results, size_t count, const struct err *e)
@@ -318,7 +331,8 @@ static void on_accepted(void *arg, const struct ledger_accepted *results, size_t
     r->deps.on_accepted(r->deps.arg);
 }
 
-/* One id twice in a batch would meet itself in the ledger's insert: the second waits for the next batch and is then a duplicate or a conflict. */
+/* One id twice in a batch would meet itself in the ledger's insert: the second waits for the next batch
+ * and is then a duplicate or a conflict. */
 static bool is_in_batch(const struct receive *r, const char *message_id)
 {
     for (size_t i = 0; i < r->batch_count; i++) {
@@ -336,8 +350,11 @@ static void start_batch(struct receive *r)
     for (struct arrival *a = r->head; a && r->batch_count < r->batch_limit; a = a->next) {
         if (a->state != ARRIVAL_WAITING || is_in_batch(r, a->reply->message_id))
             continue;
-        items[r->batch_count] = (struct ledger_arrival){
-            .reply = a->reply, .body = a->body, .body_len = a->body_len, .headers_json = a->headers_json, .replay = a->replay};
+        items[r->batch_count] = (struct ledger_arrival){.reply = a->reply,
+                                                        .body = a->body,
+                                                        .body_len = a->body_len,
+                                                        .headers_json = a->headers_json,
+                                                        .replay = a->replay};
         list[r->batch_count] = &items[r->batch_count];
         a->state = ARRIVAL_BATCHED;
         r->batch[r->batch_count++] = a;
@@ -347,7 +364,9 @@ static void start_batch(struct receive *r)
         batch_back_to_waiting(r);
 }
 
-/* --- acking ------------------------------------------------------------------------------------------------------------ */
+/* --- acking
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static void ack_front(struct receive *r)
 {

@@ -1,5 +1,6 @@
-/* What arrives on wb_queue: checked, accepted into the ledger by batch, and only then acknowledged. Custody is decided here: the broker is told after
- * the commit, or after the copy in wb_parked is confirmed, and in no other case. */
+/* What arrives on wb_queue: checked, accepted into the ledger by batch, and only then acknowledged.
+ * Custody is decided here: the broker is told after the commit, or after the copy in wb_parked is
+ * confirmed, and in no other case. */
 #ifndef AGWB_CONSUMER_RECEIVE_H
 #define AGWB_CONSUMER_RECEIVE_H
 

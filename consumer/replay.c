@@ -1,5 +1,6 @@
-/* The dead-letter workbench. A message is in two queues for a moment, never in none: the copy is confirmed before the old one is acked. Its generation is
- * committed before it is published, so that a run that dies and is started again does not deliver it twice. */
+/* The dead-letter workbench. A message is in two queues for a moment, never in none: the copy is confirmed
+ * before the old one is acked. Its generation is committed before it is published, so that a run that dies
+ * and is started again does not deliver it twice. */
 #include "consumer/replay.h"
 
 #include <inttypes.h>
@@ -75,18 +76,19 @@ static int parse_options(const struct config *c, int argc, char **argv, struct o
 {
     *o = (struct options){.limit = LIMIT_DEFAULT};
     if (argc == 0 || (strcmp(argv[0], "list") != 0 && strcmp(argv[0], "replay") != 0))
-        return err_set(e, ERR_USAGE, 0, "dlq: expected list or replay, found '%s'", argc ? argv[0] : "nothing");
+        return err_set(e, ERR_USAGE, 0, "dlq: expected list or replay, found '%s'",
+                       argc ? argv[0] : "nothing");
     o->verb = argv[0];
     for (int i = 1; i < argc; i++) {
         if (parse_option(o, argc, argv, &i, e) != 0)
             return -1;
     }
     if (strcmp(o->verb, "replay") == 0 && !o->queue)
-        return err_set(e, ERR_USAGE, 0, "dlq replay: which queue? (%s, %s, %s or %s)", TOPOLOGY_WB_PARKED, TOPOLOGY_DLX_WEBHOOK,
-                       TOPOLOGY_AG_PARKED, TOPOLOGY_DLX_AGENT);
-    if (o->queue && !origin_of(c, o->queue))
-        return err_set(e, ERR_USAGE, 0, "dlq: '%s' is no dead-letter queue (%s, %s, %s, %s are)", o->queue, TOPOLOGY_WB_PARKED,
+        return err_set(e, ERR_USAGE, 0, "dlq replay: which queue? (%s, %s, %s or %s)", TOPOLOGY_WB_PARKED,
                        TOPOLOGY_DLX_WEBHOOK, TOPOLOGY_AG_PARKED, TOPOLOGY_DLX_AGENT);
+    if (o->queue && !origin_of(c, o->queue))
+        return err_set(e, ERR_USAGE, 0, "dlq: '%s' is no dead-letter queue (%s, %s, %s, %s are)", o->queue,
+                       TOPOLOGY_WB_PARKED, TOPOLOGY_DLX_WEBHOOK, TOPOLOGY_AG_PARKED, TOPOLOGY_DLX_AGENT);
     return 0;
 }
 
@@ -112,7 +114,8 @@ static void print_message(const struct broker_delivery *d)
 
 static int list_queues(struct run *r, struct err *e)
 {
-    static const char *const QUEUES[] = {TOPOLOGY_DLX_AGENT, TOPOLOGY_AG_PARKED, TOPOLOGY_DLX_WEBHOOK, TOPOLOGY_WB_PARKED};
+    static const char *const QUEUES[] = {TOPOLOGY_DLX_AGENT, TOPOLOGY_AG_PARKED, TOPOLOGY_DLX_WEBHOOK,
+                                         TOPOLOGY_WB_PARKED};
     uint32_t count;
 
     for (size_t i = 0; i < sizeof QUEUES / sizeof QUEUES[0]; i++) {
@@ -184,7 +187,8 @@ static int end(struct run *r, const char *id, int32_t generation, struct err *e)
 static int publish(struct run *r, const struct broker_delivery *d, int32_t generation, struct err *e)
 {
     const char *traceparent = header_text(d, "traceparent");
-    struct broker_header headers[] = {{.name = REPLAY_HEADER, .i = generation}, {.name = "traceparent", .str = traceparent}};
+    struct broker_header headers[] = {{.name = REPLAY_HEADER, .i = generation},
+                                      {.name = "traceparent", .str = traceparent}};
     struct broker_message m = {.exchange = "",
                                .routing_key = r->target,
                                .body = d->body,
@@ -207,10 +211,11 @@ static int replay_one(struct run *r, const struct broker_delivery *d, struct err
     int32_t generation;
 
     if (!d->body)
-        return err_set(e, ERR_DATA, 0, "message %s: its body of %zu bytes is too large to replay", d->message_id ? d->message_id : "-",
-                       d->body_len);
+        return err_set(e, ERR_DATA, 0, "message %s: its body of %zu bytes is too large to replay",
+                       d->message_id ? d->message_id : "-", d->body_len);
     identify(d, id);
-    if (begin(r, id, &generation, e) != 0 || publish(r, d, generation, e) != 0 || end(r, id, generation, e) != 0)
+    if (begin(r, id, &generation, e) != 0 || publish(r, d, generation, e) != 0 ||
+        end(r, id, generation, e) != 0)
         return err_prefix(e, "message %s", id);
     return broker_session_ack(r->broker, d->delivery_tag, e);
 }
@@ -235,8 +240,9 @@ static int replay_messages(struct run *r, struct err *e)
             return -1;
         r->done++;
     }
-    printf("%s %ld of %" PRIu32 " from %s to %s%s\n", r->options.execute ? "replayed" : "would replay", r->done, count, r->options.queue,
-           r->target, r->options.execute ? "" : " (dry run: --execute does it)");
+    printf("%s %ld of %" PRIu32 " from %s to %s%s\n", r->options.execute ? "replayed" : "would replay",
+           r->done, count, r->options.queue, r->target,
+           r->options.execute ? "" : " (dry run: --execute does it)");
     return rc < 0 ? -1 : 0;
 }
 

@@ -14,12 +14,12 @@ enum { SWEEP_LIMIT = 500, CLAIM_RETRY_MS = 1000 };
 struct intake {
     struct intake_deps deps;
     bool open;
-    bool wanted;    /* pending rows are likely */
-    bool claiming;  /* a claim is in flight */
+    bool wanted;   /* pending rows are likely */
+    bool claiming; /* a claim is in flight */
     bool sweeping;
     bool sweep_due;
-    size_t asked;   /* rows the claim in flight may bring */
-    int64_t claim_after; /* after a failed claim: monotonic ms */
+    size_t asked;                  /* rows the claim in flight may bring */
+    int64_t claim_after;           /* after a failed claim: monotonic ms */
     struct loop_timer *poll_timer; /* the sweep's period */
     struct loop_timer *due_timer;  /* the next retry, lease end, or the end of a hold */
     struct db_params params;
@@ -122,7 +122,8 @@ static void take_row(struct intake *i, const struct db_result *r, size_t row)
         outbox_dismiss(i->deps.outbox, id, OUTBOX_FAULT, e.text, attempts);
         return;
     }
-    job.contact = db_is_null(r, row, JOB_PHONE_NUMBER) ? db_text(r, row, JOB_REMOTE_JID) : db_text(r, row, JOB_PHONE_NUMBER);
+    job.contact = db_is_null(r, row, JOB_PHONE_NUMBER) ? db_text(r, row, JOB_REMOTE_JID)
+                                                       : db_text(r, row, JOB_PHONE_NUMBER);
     job.body = i->body.data;
     job.body_len = i->body.len;
     outbox_put(i->deps.outbox, &job);
@@ -159,7 +160,8 @@ static void claim(struct intake *i, size_t room)
     db_param_int4(p, (int32_t)c->limits.jobs_per_minute);
     db_param_int8(p, c->limits.window_ms);
     db_param_int8(p, c->topology.agent_ttl_ms);
-    if (db_query(i->deps.db, "select * from agwb.claim_jobs($1, $2, $3, $4, $5, $6, $7, $8)", p, on_claimed, i) == 0) {
+    if (db_query(i->deps.db, "select * from agwb.claim_jobs($1, $2, $3, $4, $5, $6, $7, $8)", p, on_claimed,
+                 i) == 0) {
         i->claiming = true;
         i->wanted = false;
     }

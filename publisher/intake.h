@@ -1,5 +1,5 @@
-/* Takes jobs in: decides when to claim (a notification, a sweep, a full last batch), turns rows into requests for the outbox and sends the others
- * on with their reason. */
+/* Takes jobs in: decides when to claim (a notification, a sweep, a full last batch), turns rows into
+ * requests for the outbox and sends the others on with their reason. */
 #ifndef AGWB_PUBLISHER_INTAKE_H
 #define AGWB_PUBLISHER_INTAKE_H
 

@@ -17,9 +17,11 @@ static int parse_options(int argc, char **argv, struct migrate_options *o, struc
 {
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "--complete-status") != 0)
-            return err_set(e, ERR_USAGE, 0, "migrate: unknown argument '%s' (expected --complete-status WORD)", argv[i]);
+            return err_set(e, ERR_USAGE, 0,
+                           "migrate: unknown argument '%s' (expected --complete-status WORD)", argv[i]);
         if (++i == argc || argv[i][0] == '\0')
-            return err_set(e, ERR_USAGE, 0, "migrate: --complete-status needs a word, for example: completed");
+            return err_set(e, ERR_USAGE, 0,
+                           "migrate: --complete-status needs a word, for example: completed");
         o->complete_status = argv[i];
     }
     return 0;
@@ -33,7 +35,8 @@ static int refuse(struct err *e, const char *what)
     return err_prefix(e, "%s", what);
 }
 
-static int query_int(struct db_session *s, const char *sql, const struct db_params *p, int64_t *value, struct err *e)
+static int query_int(struct db_session *s, const char *sql, const struct db_params *p, int64_t *value,
+                     struct err *e)
 {
     struct db_result *r = db_session_query(s, sql, p, e);
 
@@ -70,7 +73,8 @@ static int apply(struct db_session *s, const struct migration *m, struct err *e)
     buf_init(&script, SCRIPT_LIMIT);
     buf_add_str(&script, m->sql);
     if (m->version > 0)
-        buf_printf(&script, "\n;insert into agwb.schema_version (version, name) values (%d, '%s');\n", m->version, m->name);
+        buf_printf(&script, "\n;insert into agwb.schema_version (version, name) values (%d, '%s');\n",
+                   m->version, m->name);
     rc = db_session_script(s, buf_str(&script), e);
     buf_fini(&script);
     if (rc != 0)

@@ -14,8 +14,9 @@ struct migration {
 extern const struct migration MIGRATIONS[]; /* generated from schemas/sql, ascending */
 extern const size_t MIGRATION_COUNT;
 
-/* migrate [--complete-status WORD]: brings the database to the newest version under an advisory lock; re-runnable. Prints a line for each migration
- * that was applied. A constraint that forbids our words is ERR_CONFIG with its name. */
+/* migrate [--complete-status WORD]: brings the database to the newest version under an advisory lock;
+ * re-runnable. Prints a line for each migration that was applied. A constraint that forbids our words is
+ * ERR_CONFIG with its name. */
 int migrate_command(const struct config *c, int argc, char **argv, struct err *e);
 
 #endif

@@ -1,5 +1,6 @@
-/* The confirm window. An entry is in exactly one list: free, queued (not sent yet), or sent (its slot number is the broker's cookie). What
- * is known about a job moves on to `ledger lines`: ids with a result, written to PostgreSQL by batch, kept until the database took them. */
+/* The confirm window. An entry is in exactly one list: free, queued (not sent yet), or sent (its slot
+ * number is the broker's cookie). What is known about a job moves on to `ledger lines`: ids with a result,
+ * written to PostgreSQL by batch, kept until the database took them. */
 #include "publisher/outbox.h"
 
 #include <stdio.h>
@@ -60,7 +61,8 @@ struct outbox {
 };
 
 static const uint32_t NONE = UINT32_MAX;
-static const struct backoff REFUSAL_BACKOFF = {.delay_ms = 500, .multiplier = 2, .max_delay_ms = 30000, .jitter = 0.2};
+static const struct backoff REFUSAL_BACKOFF = {
+    .delay_ms = 500, .multiplier = 2, .max_delay_ms = 30000, .jitter = 0.2};
 
 struct outbox *outbox_new(const struct outbox_deps *deps)
 {
@@ -117,7 +119,8 @@ void outbox_free(struct outbox **o)
 
 size_t outbox_room(const struct outbox *o)
 {
-    if (!broker_is_up(o->deps.broker) || broker_is_blocked(o->deps.broker) || loop_now_ms(o->deps.loop) < o->hold_until)
+    if (!broker_is_up(o->deps.broker) || broker_is_blocked(o->deps.broker) ||
+        loop_now_ms(o->deps.loop) < o->hold_until)
         return 0;
     /* A database that does not take our records must not be asked for more work than the window. */
     size_t busy = o->queued + o->sent + o->published.count + o->dismissed.count;
@@ -194,7 +197,8 @@ static const char *row_result(enum outbox_result result, int64_t wait_ms)
     return NULL;
 }
 
-void outbox_dismiss(struct outbox *o, const char *id, enum outbox_result result, const char *reason, int attempts)
+void outbox_dismiss(struct outbox *o, const char *id, enum outbox_result result, const char *reason,
+                    int attempts)
 {
     const struct config_retry *ladder = &o->deps.config->retry.job;
     struct line *n = lines_add(&o->dismissed, id);
@@ -244,8 +248,9 @@ static void hold_intake(struct outbox *o, const char *reason)
 
 static void log_published(const struct outbox *o, const struct entry *n, int64_t confirm_us)
 {
-    log_info("published", log_str("messageId", n->id), log_str("contact", n->contact), log_str("taskType", n->task_type),
-             log_str("queue", o->deps.config->topology.agent_queue), log_real("confirm_ms", (double)confirm_us / 1000.0));
+    log_info("published", log_str("messageId", n->id), log_str("contact", n->contact),
+             log_str("taskType", n->task_type), log_str("queue", o->deps.config->topology.agent_queue),
+             log_real("confirm_ms", (double)confirm_us / 1000.0));
 }
 
 void outbox_on_confirm(struct outbox *o, uint64_t cookie, enum broker_confirm result)
@@ -263,7 +268,8 @@ void outbox_on_confirm(struct outbox *o, uint64_t cookie, enum broker_confirm re
         log_published(o, n, took_us);
     } else {
         if (result != BROKER_UNKNOWN) {
-            metric_add(o->deps.metrics, &METRIC_PUBLISHED, 1, result == BROKER_RETURNED ? "returned" : "nacked", NULL);
+            metric_add(o->deps.metrics, &METRIC_PUBLISHED, 1,
+                       result == BROKER_RETURNED ? "returned" : "nacked", NULL);
             hold_intake(o, give_back_reason(result));
         }
         outbox_dismiss(o, n->id, OUTBOX_RETURNED, give_back_reason(result), 0);
@@ -327,7 +333,8 @@ static void record_failed(struct outbox *o, const struct err *e)
     o->record_after = loop_now_ms(o->deps.loop) + RECORD_RETRY_MS;
     o->behind = true;
     if (log_gate_pass(&o->record_gate, 10000, &held))
-        log_warn("could not record jobs, will try again", log_str("reason", e->text), log_int("held_back", held));
+        log_warn("could not record jobs, will try again", log_str("reason", e->text),
+                 log_int("held_back", held));
 }
 
 static void on_published_recorded(void *arg, const struct db_result *r, const struct err *e)
@@ -369,7 +376,8 @@ static void record_published(struct outbox *o)
     db_params_clear(&o->params);
     db_param_text(&o->params, o->deps.owner);
     add_ids(&o->params, &o->published, count);
-    if (db_query(o->deps.db, "select agwb.record_published($1, $2)", &o->params, on_published_recorded, o) == 0)
+    if (db_query(o->deps.db, "select agwb.record_published($1, $2)", &o->params, on_published_recorded, o) ==
+        0)
         o->published.in_flight = count;
 }
 

@@ -1,5 +1,6 @@
-/* The confirm window: takes requests, publishes them, waits for the broker's word, and only then records in PostgreSQL what became of each
- * job. Custody is decided here: a row is published when the broker has confirmed it, and in no other case. */
+/* The confirm window: takes requests, publishes them, waits for the broker's word, and only then records
+ * in PostgreSQL what became of each job. Custody is decided here: a row is published when the broker has
+ * confirmed it, and in no other case. */
 #ifndef AGWB_PUBLISHER_OUTBOX_H
 #define AGWB_PUBLISHER_OUTBOX_H
 
@@ -45,7 +46,8 @@ size_t outbox_room(const struct outbox *o);
 /* Takes a job that a claim marked as ours (everything copied). At most outbox_room() times in a turn. */
 void outbox_put(struct outbox *o, const struct outbox_job *job);
 /* Records a claimed job that is not published; attempts is what the claim counted, for the ladder. */
-void outbox_dismiss(struct outbox *o, const char *id, enum outbox_result result, const char *reason, int attempts);
+void outbox_dismiss(struct outbox *o, const char *id, enum outbox_result result, const char *reason,
+                    int attempts);
 
 /* From the broker's handlers. */
 void outbox_on_confirm(struct outbox *o, uint64_t cookie, enum broker_confirm result);
@@ -55,7 +57,8 @@ void outbox_on_broker_down(struct outbox *o); /* what is queued unsent goes back
 void outbox_turn(struct outbox *o);
 /* Nothing queued, unconfirmed or unrecorded. */
 bool outbox_is_idle(const struct outbox *o);
-/* The database is away or has refused a record that still waits: leases that look expired may be jobs we know to be published. */
+/* The database is away or has refused a record that still waits: leases that look expired may be jobs we
+ * know to be published. */
 bool outbox_is_behind(const struct outbox *o);
 size_t outbox_in_flight(const struct outbox *o);
 

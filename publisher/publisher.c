@@ -1,4 +1,5 @@
-/* Wires intake, outbox and the connections to the daemon: start, ready, drain. Decides nothing about a job. */
+/* Wires intake, outbox and the connections to the daemon: start, ready, drain. Decides nothing about a
+ * job. */
 #include "publisher/publisher.h"
 
 #include <stdlib.h>
@@ -34,7 +35,8 @@ struct publisher {
     uint64_t broker_reconnects, db_reconnects;
 };
 
-/* Before the first READY a refusal ends start-up: someone must change something. Later it may pass (rights being rotated), so we go on. */
+/* Before the first READY a refusal ends start-up: someone must change something. Later it may pass (rights
+ * being rotated), so we go on. */
 static void refused(struct publisher *p, const char *peer, const struct err *why)
 {
     int64_t held;
@@ -44,12 +46,14 @@ static void refused(struct publisher *p, const char *peer, const struct err *why
         return;
     }
     if (log_gate_pass(&p->down_gate, 10000, &held))
-        log_error("refused, trying on", log_str("peer", peer), log_str("reason", why->text), log_int("held_back", held));
+        log_error("refused, trying on", log_str("peer", peer), log_str("reason", why->text),
+                  log_int("held_back", held));
 }
 
 static void lost(const char *peer, const struct err *why)
 {
-    log_warn("connection lost or not reached, reconnecting", log_str("peer", peer), log_str("reason", why->text));
+    log_warn("connection lost or not reached, reconnecting", log_str("peer", peer),
+             log_str("reason", why->text));
 }
 
 static void on_broker_up(void *arg)
@@ -85,7 +89,8 @@ static void on_blocked(void *arg, bool blocked)
 {
     struct publisher *p = arg;
 
-    log_warn(blocked ? "broker blocks publishing (resource alarm), intake waits" : "broker takes publishes again",
+    log_warn(blocked ? "broker blocks publishing (resource alarm), intake waits"
+                     : "broker takes publishes again",
              log_bool("blocked", blocked));
     intake_wake(p->intake);
 }
@@ -169,7 +174,8 @@ static void on_queue_timer(void *arg)
 
 static void count_reconnects(struct publisher *p)
 {
-    uint64_t broker = broker_reconnects(p->broker), db = db_reconnects(p->claim_db) + db_reconnects(p->record_db);
+    uint64_t broker = broker_reconnects(p->broker),
+             db = db_reconnects(p->claim_db) + db_reconnects(p->record_db);
 
     metric_add(p->metrics, &METRIC_RECONNECTS, (double)(broker - p->broker_reconnects), "broker", NULL);
     metric_add(p->metrics, &METRIC_RECONNECTS, (double)(db - p->db_reconnects), "database", NULL);
@@ -293,7 +299,8 @@ static bool ready(void *work, struct buf *why)
     struct publisher *p = work;
 
     reason(why, !broker_is_up(p->broker), "broker: not connected");
-    reason(why, broker_is_up(p->broker) && broker_is_blocked(p->broker), "broker: blocked by a resource alarm");
+    reason(why, broker_is_up(p->broker) && broker_is_blocked(p->broker),
+           "broker: blocked by a resource alarm");
     reason(why, p->queues_known && !p->queue_exists, "broker: the agent queue is missing");
     reason(why, !db_is_up(p->claim_db) || !db_is_up(p->record_db), "database: not connected");
     reason(why, !p->schema_good, "database: schema not checked yet");

@@ -1,4 +1,5 @@
-/* The publisher's wiring: two database connections (claim + listen, record), one broker connection, intake and outbox between them. */
+/* The publisher's wiring: two database connections (claim + listen, record), one broker connection, intake
+ * and outbox between them. */
 #ifndef AGWB_PUBLISHER_PUBLISHER_H
 #define AGWB_PUBLISHER_PUBLISHER_H
 

@@ -1,4 +1,5 @@
-/* Builds a request from a row: what PostgreSQL made as JSON (history, session data) is spliced, the rest is written. */
+/* Builds a request from a row: what PostgreSQL made as JSON (history, session data) is spliced, the rest
+ * is written. */
 #include "publisher/request.h"
 
 #include <string.h>
@@ -13,7 +14,8 @@ static const char *column(const struct db_result *rows, size_t row, enum job_col
 }
 
 /* The number as E.164, taken from the JID where the row has none; NULL when the contact has no number. */
-static int contact_number(const char *raw, const char *jid, char number[CONTACT_E164_MAX + 1], const char **out, struct err *e)
+static int contact_number(const char *raw, const char *jid, char number[CONTACT_E164_MAX + 1],
+                          const char **out, struct err *e)
 {
     *out = number;
     if (raw) {
@@ -38,7 +40,8 @@ static const char *country_code(const char *code, const char *number)
     return code;
 }
 
-int request_from_row(const struct db_result *rows, size_t row, int max_retries, struct buf *out, struct err *e)
+int request_from_row(const struct db_result *rows, size_t row, int max_retries, struct buf *out,
+                     struct err *e)
 {
     char number[CONTACT_E164_MAX + 1];
     const char *jid = column(rows, row, JOB_REMOTE_JID);
@@ -48,7 +51,8 @@ int request_from_row(const struct db_result *rows, size_t row, int max_retries, 
     if (contact_number(column(rows, row, JOB_PHONE_NUMBER), jid, number, &phone, e) != 0)
         return -1;
     if (jid && contact_jid_kind_of(jid) == CONTACT_JID_NONE)
-        return err_set(e, ERR_DATA, 0, "the contact's remote_jid is not a JID (number@s.whatsapp.net, ...@lid, ...@g.us)");
+        return err_set(e, ERR_DATA, 0,
+                       "the contact's remote_jid is not a JID (number@s.whatsapp.net, ...@lid, ...@g.us)");
 
     q.message_id = column(rows, row, JOB_ID);
     q.timestamp_s = clock_wall_ms() / 1000;

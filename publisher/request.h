@@ -31,7 +31,9 @@ enum job_column {
     JOB_FAULT,
 };
 
-/* Appends the request for row `row` to out. -1 and ERR_DATA: the row is at fault (a number that is none, too large, ...), out is as before. */
-int request_from_row(const struct db_result *rows, size_t row, int max_retries, struct buf *out, struct err *e) MUST_CHECK;
+/* Appends the request for row `row` to out. -1 and ERR_DATA: the row is at fault (a number that is none,
+ * too large, ...), out is as before. */
+int request_from_row(const struct db_result *rows, size_t row, int max_retries, struct buf *out,
+                     struct err *e) MUST_CHECK;
 
 #endif

@@ -1,5 +1,5 @@
 /* Log events: one line each on stderr, JSON or text, collected in memory and written once a loop turn.
- * Never give it a token, a message body or a full number: mask numbers with contact_mask() first. */
+ * The loop's thread only. Never give it a token, a message body or a full number: mask numbers with contact_mask() first. */
 #ifndef AGWB_BASE_LOG_H
 #define AGWB_BASE_LOG_H
 
@@ -55,7 +55,7 @@ bool log_enabled(enum log_level level);
 /* Writes one event; `event` is the sentence a person reads ("delivery attempt"), fields end with LOG_FIELD_END. */
 void log_write(enum log_level level, const char *event, const struct log_field *fields);
 
-#define LOG_FIELDS(...)      ((const struct log_field[]){__VA_ARGS__, {.kind = LOG_FIELD_END}})
+#define LOG_FIELDS(...)      ((const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){.kind = LOG_FIELD_END}})
 #define log_error(event, ...) log_write(LOG_LEVEL_ERROR, (event), LOG_FIELDS(__VA_ARGS__))
 #define log_warn(event, ...)  log_write(LOG_LEVEL_WARN, (event), LOG_FIELDS(__VA_ARGS__))
 #define log_info(event, ...)  log_write(LOG_LEVEL_INFO, (event), LOG_FIELDS(__VA_ARGS__))
@@ -69,7 +69,7 @@ struct log_gate {
 bool log_gate_pass(struct log_gate *gate, int64_t interval_ms, int64_t *held);
 
 /* Writes what is collected with as few write(2) as possible. What a full disk or closed pipe refuses is dropped and counted; the
- * count is part of the next line that gets through. Called by the loop each turn and at exit. */
+ * count is part of the next line that gets through (dropped_lines). Called by the loop each turn and at exit. */
 void log_flush(void);
 
 #endif

@@ -37,7 +37,7 @@ double metric_value(const struct metrics *m, const struct metric_family *f, cons
 void metrics_write(const struct metrics *m, struct buf *out);
 
 /* Bucket bounds for waits from a millisecond to an hour. */
-extern const double METRIC_SECONDS[];
-extern const size_t METRIC_SECONDS_COUNT;
+enum { METRIC_SECONDS_COUNT = 20 };
+extern const double METRIC_SECONDS[METRIC_SECONDS_COUNT];
 
 #endif

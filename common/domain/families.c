@@ -3,40 +3,59 @@
 
 #define SECONDS .buckets = METRIC_SECONDS, .bucket_count = METRIC_SECONDS_COUNT
 
-#define COUNTER(...)   {.kind = METRIC_COUNTER, __VA_ARGS__}
-#define GAUGE(...)     {.kind = METRIC_GAUGE, __VA_ARGS__}
-#define HISTOGRAM(...) {.kind = METRIC_HISTOGRAM, SECONDS, __VA_ARGS__}
+#define COUNTER(...)                                                                                         \
+    {                                                                                                        \
+        .kind = METRIC_COUNTER, __VA_ARGS__                                                                  \
+    }
+#define GAUGE(...)                                                                                           \
+    {                                                                                                        \
+        .kind = METRIC_GAUGE, __VA_ARGS__                                                                    \
+    }
+#define HISTOGRAM(...)                                                                                       \
+    {                                                                                                        \
+        .kind = METRIC_HISTOGRAM, SECONDS, __VA_ARGS__                                                       \
+    }
 
 const struct metric_family METRIC_PUBLISHED =
-    COUNTER(.name = "agwb_published_total", .help = "Requests handed to the broker, by its answer.", .labels = {"result"});
+    COUNTER(.name = "agwb_published_total", .help = "Requests handed to the broker, by its answer.",
+            .labels = {"result"});
 const struct metric_family METRIC_CONFIRM_SECONDS =
-    HISTOGRAM(.name = "agwb_publish_confirm_seconds", .help = "From publishing a request to the broker's answer.");
+    HISTOGRAM(.name = "agwb_publish_confirm_seconds",
+              .help = "From publishing a request to the broker's answer.");
 const struct metric_family METRIC_INTAKE_ROWS =
-    COUNTER(.name = "agwb_intake_rows_total", .help = "Job rows taken in, by what became of them.", .labels = {"result"});
+    COUNTER(.name = "agwb_intake_rows_total", .help = "Job rows taken in, by what became of them.",
+            .labels = {"result"});
 const struct metric_family METRIC_OLDEST_PENDING =
-    GAUGE(.name = "agwb_oldest_pending_seconds", .help = "Age of the oldest pending job row; 0 when there is none.");
+    GAUGE(.name = "agwb_oldest_pending_seconds",
+          .help = "Age of the oldest pending job row; 0 when there is none.");
 
 const struct metric_family METRIC_CONSUMED =
-    COUNTER(.name = "agwb_consumed_total", .help = "Replies taken from the webhook queue, by result.", .labels = {"result"});
+    COUNTER(.name = "agwb_consumed_total", .help = "Replies taken from the webhook queue, by result.",
+            .labels = {"result"});
 const struct metric_family METRIC_QUEUE_SECONDS =
-    HISTOGRAM(.name = "agwb_queue_seconds", .help = "From the reply's timestamp to its acceptance into the ledger.");
-const struct metric_family METRIC_ATTEMPTS = COUNTER(.name = "agwb_delivery_attempts_total",
-                                                     .help = "Attempts to deliver, by channel and outcome.",
-                                                     .labels = {"channel", "outcome"});
+    HISTOGRAM(.name = "agwb_queue_seconds",
+              .help = "From the reply's timestamp to its acceptance into the ledger.");
+const struct metric_family METRIC_ATTEMPTS =
+    COUNTER(.name = "agwb_delivery_attempts_total", .help = "Attempts to deliver, by channel and outcome.",
+            .labels = {"channel", "outcome"});
 const struct metric_family METRIC_DELIVERY_SECONDS =
     HISTOGRAM(.name = "agwb_delivery_seconds", .help = "From acceptance to sent.", .labels = {"channel"});
 const struct metric_family METRIC_DELIVERIES =
-    GAUGE(.name = "agwb_deliveries", .help = "Deliveries in the ledger that are not finished, by state.", .labels = {"state"});
-const struct metric_family METRIC_DEAD_LETTERS = COUNTER(
-    .name = "agwb_dead_letters_total", .help = "Messages parked, by queue and reason.", .labels = {"queue", "reason"});
+    GAUGE(.name = "agwb_deliveries", .help = "Deliveries in the ledger that are not finished, by state.",
+          .labels = {"state"});
+const struct metric_family METRIC_DEAD_LETTERS =
+    COUNTER(.name = "agwb_dead_letters_total", .help = "Messages parked, by queue and reason.",
+            .labels = {"queue", "reason"});
 const struct metric_family METRIC_ORPHANS =
-    COUNTER(.name = "agwb_orphan_replies_total", .help = "Accepted replies whose originalMessageId nobody knows.");
+    COUNTER(.name = "agwb_orphan_replies_total",
+            .help = "Accepted replies whose originalMessageId nobody knows.");
 const struct metric_family METRIC_ANSWER_SECONDS =
     HISTOGRAM(.name = "agwb_answer_seconds", .help = "From the inbound job row to its reply sent.");
 const struct metric_family METRIC_JOB_SECONDS =
     HISTOGRAM(.name = "agwb_job_seconds", .help = "From the request published to its job complete.");
 const struct metric_family METRIC_THROTTLED =
-    COUNTER(.name = "agwb_throttled_total", .help = "Waits caused by a limit, ours or the provider's.", .labels = {"limit"});
+    COUNTER(.name = "agwb_throttled_total", .help = "Waits caused by a limit, ours or the provider's.",
+            .labels = {"limit"});
 const struct metric_family METRIC_AGENT_SECONDS =
     HISTOGRAM(.name = "agwb_agent_seconds", .help = "The agent's own processing time, from agentMetadata.");
 const struct metric_family METRIC_AGENT_TOKENS =
@@ -51,9 +70,11 @@ const struct metric_family METRIC_QUEUE_MESSAGES =
 const struct metric_family METRIC_QUEUE_CONSUMERS =
     GAUGE(.name = "agwb_queue_consumers", .help = "Consumers of a queue.", .labels = {"queue"});
 const struct metric_family METRIC_RECONNECTS =
-    COUNTER(.name = "agwb_reconnects_total", .help = "Connections made anew after a loss, by peer.", .labels = {"peer"});
+    COUNTER(.name = "agwb_reconnects_total", .help = "Connections made anew after a loss, by peer.",
+            .labels = {"peer"});
 const struct metric_family METRIC_IN_FLIGHT =
-    GAUGE(.name = "agwb_in_flight", .help = "Requests awaiting a confirm (publisher) or attempts under way (consumer).");
+    GAUGE(.name = "agwb_in_flight",
+          .help = "Requests awaiting a confirm (publisher) or attempts under way (consumer).");
 
 static void register_all(struct metrics *m, const struct metric_family *const *list, size_t count)
 {
@@ -69,8 +90,8 @@ static void touch(struct metrics *m, const struct metric_family *f, const char *
 
 static void register_both(struct metrics *m)
 {
-    static const struct metric_family *const LIST[] = {&METRIC_QUEUE_MESSAGES, &METRIC_QUEUE_CONSUMERS, &METRIC_RECONNECTS,
-                                                       &METRIC_IN_FLIGHT};
+    static const struct metric_family *const LIST[] = {&METRIC_QUEUE_MESSAGES, &METRIC_QUEUE_CONSUMERS,
+                                                       &METRIC_RECONNECTS, &METRIC_IN_FLIGHT};
     static const char *const PEERS[] = {"broker", "database", NULL};
 
     register_all(m, LIST, sizeof LIST / sizeof LIST[0]);
@@ -79,8 +100,8 @@ static void register_both(struct metrics *m)
 
 void families_register_publisher(struct metrics *m)
 {
-    static const struct metric_family *const LIST[] = {&METRIC_PUBLISHED, &METRIC_CONFIRM_SECONDS, &METRIC_INTAKE_ROWS,
-                                                       &METRIC_OLDEST_PENDING};
+    static const struct metric_family *const LIST[] = {&METRIC_PUBLISHED, &METRIC_CONFIRM_SECONDS,
+                                                       &METRIC_INTAKE_ROWS, &METRIC_OLDEST_PENDING};
     static const char *const RESULTS[] = {"confirmed", "returned", "nacked", NULL};
     static const char *const ROWS[] = {"published", "refused", "retried", "failed", NULL};
 
@@ -93,9 +114,10 @@ void families_register_publisher(struct metrics *m)
 void families_register_consumer(struct metrics *m)
 {
     static const struct metric_family *const LIST[] = {
-        &METRIC_CONSUMED,     &METRIC_QUEUE_SECONDS,  &METRIC_ATTEMPTS,    &METRIC_DELIVERY_SECONDS, &METRIC_DELIVERIES,
-        &METRIC_DEAD_LETTERS, &METRIC_ORPHANS,        &METRIC_ANSWER_SECONDS, &METRIC_JOB_SECONDS,   &METRIC_THROTTLED,
-        &METRIC_AGENT_SECONDS, &METRIC_AGENT_TOKENS,  &METRIC_AGENT_ERRORS, &METRIC_AGENT_TOOL_USES};
+        &METRIC_CONSUMED,     &METRIC_QUEUE_SECONDS,  &METRIC_ATTEMPTS,      &METRIC_DELIVERY_SECONDS,
+        &METRIC_DELIVERIES,   &METRIC_DEAD_LETTERS,   &METRIC_ORPHANS,       &METRIC_ANSWER_SECONDS,
+        &METRIC_JOB_SECONDS,  &METRIC_THROTTLED,      &METRIC_AGENT_SECONDS, &METRIC_AGENT_TOKENS,
+        &METRIC_AGENT_ERRORS, &METRIC_AGENT_TOOL_USES};
     static const char *const RESULTS[] = {"accepted", "duplicate", "invalid", "conflict", "late", NULL};
     static const char *const STATES[] = {"ready", "sending", "uncertain", "parked", NULL};
 

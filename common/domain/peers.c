@@ -48,5 +48,6 @@ void peers_owner(const char *program, char out[PEERS_OWNER_SIZE])
 
     if (gethostname(host, sizeof host - 1) != 0)
         host[0] = '\0';
-    snprintf(out, PEERS_OWNER_SIZE, "%s:%.63s:%ld:%08" PRIx32, program, host, (long)getpid(), (uint32_t)random_u64());
+    snprintf(out, PEERS_OWNER_SIZE, "%s:%.63s:%ld:%08" PRIx32, program, host, (long)getpid(),
+             (uint32_t)random_u64());
 }

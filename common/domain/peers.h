@@ -1,4 +1,5 @@
-/* How the two daemons reach their servers: connection settings out of the configuration, and the name they lease rows under. */
+/* How the two daemons reach their servers: connection settings out of the configuration, and the name they
+ * lease rows under. */
 #ifndef AGWB_DOMAIN_PEERS_H
 #define AGWB_DOMAIN_PEERS_H
 
@@ -6,11 +7,13 @@
 #include "io/broker.h"
 #include "io/db.h"
 
-/* Settings without topology, consumes and confirms, which the caller adds. Strings are borrowed from the configuration and `name`. */
+/* Settings without topology, consumes and confirms, which the caller adds. Strings are borrowed from the
+ * configuration and `name`. */
 struct broker_settings peers_broker_settings(const struct config *c, const char *name);
 struct db_settings peers_db_settings(const struct config *c, const char *name);
 
-/* "agwb-publisher:host:pid:random": unique for each start of a process, since a lease must not outlive its owner. */
+/* "agwb-publisher:host:pid:random": unique for each start of a process, since a lease must not outlive its
+ * owner. */
 enum { PEERS_OWNER_SIZE = 128 };
 void peers_owner(const char *program, char out[PEERS_OWNER_SIZE]);
 

@@ -7,12 +7,14 @@ static void on_version(void *arg, const struct db_result *r, const struct err *e
     struct err verdict;
 
     if (e && e->class == ERR_CONFIG) {
-        err_set(&verdict, ERR_CONFIG, 0, "the database has no usable agwb schema (%s): run agwb-publisher migrate", e->text);
+        err_set(&verdict, ERR_CONFIG, 0,
+                "the database has no usable agwb schema (%s): run agwb-publisher migrate", e->text);
         c->done(c->arg, &verdict);
     } else if (e) {
         c->done(c->arg, e);
     } else if (db_int(r, 0, 0) < SCHEMA_VERSION) {
-        err_set(&verdict, ERR_CONFIG, 0, "the database schema is at version %lld, this program needs %d: run agwb-publisher migrate",
+        err_set(&verdict, ERR_CONFIG, 0,
+                "the database schema is at version %lld, this program needs %d: run agwb-publisher migrate",
                 (long long)db_int(r, 0, 0), SCHEMA_VERSION);
         c->done(c->arg, &verdict);
     } else {

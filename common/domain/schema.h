@@ -1,4 +1,5 @@
-/* The version of the database schema that the programs rely on, and the question whether a database has it. */
+/* The version of the database schema that the programs rely on, and the question whether a database has
+ * it. */
 #ifndef AGWB_DOMAIN_SCHEMA_H
 #define AGWB_DOMAIN_SCHEMA_H
 
@@ -8,7 +9,8 @@
 /* The newest schemas/sql migration; a test compares the two. */
 enum { SCHEMA_VERSION = 4 };
 
-/* e is NULL when the schema is there and new enough; ERR_CONFIG names the way out; ERR_TEMPORARY: could not be asked. */
+/* e is NULL when the schema is there and new enough; ERR_CONFIG names the way out; ERR_TEMPORARY: could
+ * not be asked. */
 typedef void schema_checked_fn(void *arg, const struct err *e);
 
 struct schema_check { /* the caller's storage; lives until the callback has run */

@@ -38,9 +38,9 @@ void loop_timer_stop(struct loop_timer *t);
 bool loop_timer_is_active(const struct loop_timer *t);
 
 enum { LOOP_READ = 1, LOOP_WRITE = 2 };
-typedef void loop_watch_fn(void *arg, int events); /* LOOP_READ | LOOP_WRITE; errors and hang-ups come as both */
+typedef void loop_watch_fn(void *arg, int events); /* LOOP_READ | LOOP_WRITE; an error comes as both, a hang-up as what was asked for */
 
-/* Level-triggered. The descriptor stays the caller's and must be open until the watch is freed (free first, then close). */
+/* Level-triggered, one watch a descriptor; it becomes non-blocking, stays the caller's and must be open until the watch is freed (free first, then close). */
 struct loop_watch *loop_watch_new(struct loop *l, int fd, loop_watch_fn *fn, void *arg);
 void loop_watch_set(struct loop_watch *w, int events); /* 0 = nothing */
 void loop_watch_free(struct loop_watch **w);

@@ -40,17 +40,21 @@ static int check_account(const struct config_account *a, struct err *e)
     if (!p) {
         buf_init(&known, 1024);
         channel_list(&known);
-        rc = err_set(e, ERR_CONFIG, 0, "channels.accounts: account '%s': unknown provider '%s' (this program has: %s)", a->name,
+        rc = err_set(e, ERR_CONFIG, 0,
+                     "channels.accounts: account '%s': unknown provider '%s' (this program has: %s)", a->name,
                      a->provider, buf_str(&known));
         buf_fini(&known);
         return rc;
     }
     if (!carries(p, a->channel))
-        return err_set(e, ERR_CONFIG, 0, "channels.accounts: account '%s': provider %s does not carry channel '%s'", a->name, p->name,
-                       channel_name(a->channel));
+        return err_set(e, ERR_CONFIG, 0,
+                       "channels.accounts: account '%s': provider %s does not carry channel '%s'", a->name,
+                       p->name, channel_name(a->channel));
     if (p->needs_token && !(a->token && a->token[0]))
-        return err_set(e, ERR_CONFIG, 0, "channels.accounts: account '%s': provider %s needs a token (token, token_file, "
-                       "AGWB_ACCOUNT_<NAME>_TOKEN or a credential)", a->name, p->name);
+        return err_set(e, ERR_CONFIG, 0,
+                       "channels.accounts: account '%s': provider %s needs a token (token, token_file, "
+                       "AGWB_ACCOUNT_<NAME>_TOKEN or a credential)",
+                       a->name, p->name);
     return 0;
 }
 
@@ -85,7 +89,8 @@ void channel_request_header(struct channel_request *r, const char *name, const c
     buf_printf(&r->headers[r->header_count++], "%s: %s", name, value);
 }
 
-void channel_request_url(struct channel_request *r, const struct config_account *a, const char *fallback, const char *path)
+void channel_request_url(struct channel_request *r, const struct config_account *a, const char *fallback,
+                         const char *path)
 {
     const char *base = a->base_url && a->base_url[0] ? a->base_url : fallback;
     size_t len = strlen(base);

@@ -1,5 +1,5 @@
-/* The SMS gateway of an existing backend: POST /send-sms with the message and its metadata. Its answer's shape is not fixed: any 2xx is accepted,
- * an id is taken from where gateways usually put it. */
+/* The SMS gateway of an existing backend: POST /send-sms with the message and its metadata. Its answer's
+ * shape is not fixed: any 2xx is accepted, an id is taken from where gateways usually put it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -94,4 +94,5 @@ static void judge(const struct http_result *r, struct channel_verdict *v)
 
 static const enum channel CHANNELS[] = {CHANNEL_SMS, CHANNEL_NONE};
 
-const struct channel_provider CHANNEL_SMS_GATEWAY = {.name = "sms_gateway", .channels = CHANNELS, .build = build, .judge = judge};
+const struct channel_provider CHANNEL_SMS_GATEWAY = {
+    .name = "sms_gateway", .channels = CHANNELS, .build = build, .judge = judge};

@@ -1,5 +1,5 @@
-/* Wasender (wasenderapi.com): WhatsApp through a linked session. Wire facts: its public API documentation, "Send Message" and "Rate limits"
- * (as of August 2026). There is no idempotency key on send. */
+/* Wasender (wasenderapi.com): WhatsApp through a linked session. Wire facts: its public API documentation,
+ * "Send Message" and "Rate limits" (as of August 2026). There is no idempotency key on send. */
 #include <stdio.h>
 #include <string.h>
 
@@ -31,7 +31,8 @@ static int build(const struct channel_send *s, struct channel_request *r, struct
 {
     const struct reply *reply = s->reply;
     const struct reply_attachment *file = reply->attachment_count ? &reply->attachments[0] : NULL;
-    bool image = file && (reply->type == REPLY_IMAGE || (file->mime_type && strncmp(file->mime_type, "image/", 6) == 0));
+    bool image = file && (reply->type == REPLY_IMAGE ||
+                          (file->mime_type && strncmp(file->mime_type, "image/", 6) == 0));
 
     if (check_address(s->address, e) != 0)
         return -1;
@@ -86,14 +87,16 @@ static void take_reset_header(const struct http_result *r, struct channel_verdic
 
 static enum outcome outcome_of(int status, const struct json_node *root, const char *text)
 {
-    bool refused = json_kind_of(json_member(root, "success")) == JSON_BOOL && !json_true(json_member(root, "success"));
+    bool refused =
+        json_kind_of(json_member(root, "success")) == JSON_BOOL && !json_true(json_member(root, "success"));
 
     if (has_word(text, "No Active Subscription"))
         return OUTCOME_AUTH;
     if (status >= 200 && status < 300 && !refused)
         return OUTCOME_DELIVERED;
     if (refused && status < 300)
-        return has_word(text, "rate limit") || has_word(text, "account protection") ? OUTCOME_THROTTLED : OUTCOME_PERMFAIL;
+        return has_word(text, "rate limit") || has_word(text, "account protection") ? OUTCOME_THROTTLED
+                                                                                    : OUTCOME_PERMFAIL;
     /* a session that lost its phone is the account's fault, whatever status it comes with */
     if ((status == 400 || status == 409) && has_word(text, "not connected"))
         return OUTCOME_AUTH;

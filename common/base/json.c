@@ -1,0 +1,190 @@
+/* The tree: cJSON behind read-only accessors. Everything that cJSON lets through and must not has been
+ * refused by json_scan. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <threads.h>
+
+#include <cjson/cJSON.h>
+
+#include "base/arena.h"
+#include "base/json.h"
+
+struct json {
+    cJSON *root;
+};
+
+static const cJSON *item_of(const struct json_node *n)
+{
+    return (const cJSON *)n;
+}
+
+static const struct json_node *node_of(const cJSON *item)
+{
+    return (const struct json_node *)item;
+}
+
+static void *allocate(size_t bytes)
+{
+    return xrealloc(NULL, 1, bytes);
+}
+
+/* With these cJSON ends the process when memory is out, as everything else does, in place of calling a good
+ * text bad. */
+static void use_our_allocator(void)
+{
+    cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = allocate, .free_fn = free});
+}
+
+struct json *json_parse(const char *bytes, size_t len, struct err *e)
+{
+    static once_flag hooks_once = ONCE_FLAG_INIT;
+    if (json_scan(bytes, len, e) != 0)
+        return NULL;
+    call_once(&hooks_once, use_our_allocator);
+    cJSON *root = cJSON_ParseWithLengthOpts(bytes, len, NULL, false);
+    if (root == NULL) {
+        err_set(e, ERR_DATA, 0, "$: the scan accepts what the parser refuses");
+        return NULL;
+    }
+    struct json *j = xcalloc(1, sizeof *j);
+    j->root = root;
+    return j;
+}
+
+void json_free(struct json **j)
+{
+    if (*j == NULL)
+        return;
+    cJSON_Delete((*j)->root);
+    free(*j);
+    *j = NULL;
+}
+
+const struct json_node *json_root(const struct json *j)
+{
+    return node_of(j->root);
+}
+
+enum json_kind json_kind_of(const struct json_node *n)
+{
+    if (n == NULL)
+        return JSON_ABSENT;
+    switch (item_of(n)->type & 0xff) {
+    case cJSON_NULL:
+        return JSON_NULL;
+    case cJSON_True:
+    case cJSON_False:
+        return JSON_BOOL;
+    case cJSON_Number:
+        return JSON_NUMBER;
+    case cJSON_String:
+        return JSON_STRING;
+    case cJSON_Array:
+        return JSON_ARRAY;
+    case cJSON_Object:
+        return JSON_OBJECT;
+    default:
+        return JSON_ABSENT;
+    }
+}
+
+const char *json_kind_name(enum json_kind kind)
+{
+    static const char *const names[] = {
+        [JSON_ABSENT] = "nothing", [JSON_NULL] = "null",   [JSON_BOOL] = "boolean",  [JSON_NUMBER] = "number",
+        [JSON_STRING] = "string",  [JSON_ARRAY] = "array", [JSON_OBJECT] = "object",
+    };
+    return names[kind];
+}
+
+static const struct json_node *member_named(const struct json_node *object, const char *key, size_t len)
+{
+    if (json_kind_of(object) != JSON_OBJECT)
+        return NULL;
+    for (const cJSON *m = item_of(object)->child; m != NULL; m = m->next)
+        if (strncmp(m->string, key, len) == 0 && m->string[len] == '\0')
+            return node_of(m);
+    return NULL;
+}
+
+const struct json_node *json_member(const struct json_node *object, const char *key)
+{
+    return member_named(object, key, strlen(key));
+}
+
+const struct json_node *json_path(const struct json_node *root, const char *dotted)
+{
+    const struct json_node *n = root;
+    for (;;) {
+        size_t len = strcspn(dotted, ".");
+        n = member_named(n, dotted, len);
+        if (n == NULL || dotted[len] == '\0')
+            return n;
+        dotted += len + 1;
+    }
+}
+
+size_t json_count(const struct json_node *array_or_object)
+{
+    size_t count = 0;
+    for (const struct json_node *n = json_first(array_or_object); n != NULL; n = json_next(n))
+        count++;
+    return count;
+}
+
+const struct json_node *json_item(const struct json_node *array, size_t index)
+{
+    if (json_kind_of(array) != JSON_ARRAY)
+        return NULL;
+    const struct json_node *n = json_first(array);
+    while (n != NULL && index-- > 0)
+        n = json_next(n);
+    return n;
+}
+
+const struct json_node *json_first(const struct json_node *array_or_object)
+{
+    enum json_kind kind = json_kind_of(array_or_object);
+    if (kind != JSON_ARRAY && kind != JSON_OBJECT)
+        return NULL;
+    return node_of(item_of(array_or_object)->child);
+}
+
+const struct json_node *json_next(const struct json_node *n)
+{
+    return n == NULL ? NULL : node_of(item_of(n)->next);
+}
+
+const char *json_key(const struct json_node *n)
+{
+    return n == NULL || item_of(n)->string == NULL ? "" : item_of(n)->string;
+}
+
+const char *json_str(const struct json_node *n)
+{
+    return json_kind_of(n) == JSON_STRING ? item_of(n)->valuestring : NULL;
+}
+
+bool json_int(const struct json_node *n, int64_t *value)
+{
+    const double max = 9007199254740991.0; /* 2^53 - 1; cJSON's own valueint stops at INT_MAX */
+    double v;
+    if (!json_real(n, &v) || v < -max || v > max || floor(v) < v)
+        return false;
+    *value = (int64_t)v;
+    return true;
+}
+
+bool json_real(const struct json_node *n, double *value)
+{
+    if (json_kind_of(n) != JSON_NUMBER)
+        return false;
+    *value = item_of(n)->valuedouble;
+    return true;
+}
+
+bool json_true(const struct json_node *n)
+{
+    return n != NULL && (item_of(n)->type & 0xff) == cJSON_True;
+}

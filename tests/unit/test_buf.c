@@ -1,0 +1,177 @@
+/* The bounded buffer: what fits, what does not, and that a failure stays. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/buf.h"
+
+static void expect(struct buf *b, const char *want)
+{
+    assert_false(b->failed);
+    assert_int_equal(b->len, strlen(want));
+    assert_string_equal(buf_str(b), want);
+}
+
+static void test_buf_appends(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 1000);
+    expect(&b, "");
+    buf_add(&b, "abc", 2);
+    buf_add_str(&b, "cd");
+    buf_add_str(&b, NULL);
+    buf_add_char(&b, 'e');
+    buf_printf(&b, "%d-%s", 42, "x");
+    buf_add(&b, NULL, 0);
+    expect(&b, "abcde42-x");
+    buf_fini(&b);
+    assert_null(b.data);
+}
+
+static void test_buf_limit_is_exact(void **state)
+{
+    (void)state;
+    for (size_t limit = 0; limit < 300; limit++) {
+        struct buf b;
+        buf_init(&b, limit);
+        for (size_t i = 0; i < limit; i++)
+            buf_add_char(&b, 'x');
+        assert_false(b.failed);
+        assert_int_equal(b.len, limit);
+        assert_int_equal(strlen(buf_str(&b)), limit);
+        buf_add_char(&b, 'y');
+        assert_true(b.failed);
+        assert_int_equal(b.len, limit);
+        assert_null(buf_str(&b));
+        buf_fini(&b);
+    }
+}
+
+static void test_buf_failure_stays_until_clear(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 4);
+    buf_add_str(&b, "ab");
+    buf_add_str(&b, "cde");
+    assert_true(b.failed);
+    buf_add_char(&b, 'c'); /* would fit */
+    assert_int_equal(b.len, 2);
+    assert_true(b.failed);
+    buf_clear(&b);
+    buf_add_str(&b, "abcd");
+    expect(&b, "abcd");
+    buf_fini(&b);
+}
+
+static void test_buf_huge_length_does_not_wrap(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 100);
+    buf_add_str(&b, "ab");
+    buf_add(&b, "x", SIZE_MAX - 1);
+    assert_true(b.failed);
+    assert_int_equal(b.len, 2);
+    buf_fini(&b);
+}
+
+static void test_buf_printf_long(void **state)
+{
+    (void)state;
+    char text[1001];
+    memset(text, 'x', 1000);
+    text[1000] = '\0';
+    for (int len = 250; len < 260; len++) { /* around the size of its fast path */
+        struct buf b;
+        buf_init(&b, (size_t)len);
+        buf_printf(&b, "%.*s", len, text);
+        assert_int_equal(b.len, len);
+        expect(&b, text + 1000 - len);
+        buf_fini(&b);
+
+        buf_init(&b, (size_t)len - 1);
+        buf_printf(&b, "%.*s", len, text);
+        assert_true(b.failed);
+        assert_int_equal(b.len, 0);
+        buf_fini(&b);
+    }
+}
+
+static void test_buf_json_str(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in;
+        size_t len;
+        const char *want;
+    } cases[] = {
+        {"", 0, "\"\""},
+        {"plain", 5, "\"plain\""},
+        {"a\"b\\c", 5, "\"a\\\"b\\\\c\""},
+        {"\n\r\t\b\f", 5, "\"\\n\\r\\t\\u0008\\u000c\""},
+        {"a\0b", 3, "\"a\\u0000b\""},
+        {"\x1f ", 2, "\"\\u001f \""},
+        {"\xc3\xa4\x7f/", 4, "\"\xc3\xa4\x7f/\""},
+        {"\"", 1, "\"\\\"\""},
+        {"x\"", 2, "\"x\\\"\""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf b;
+        buf_init(&b, 100);
+        buf_add_json_str(&b, cases[i].in, cases[i].len);
+        expect(&b, cases[i].want);
+        buf_fini(&b);
+    }
+}
+
+static void test_buf_integers_are_big_endian(void **state)
+{
+    (void)state;
+    static const unsigned char want[] = {0x12, 0x34, 0x89, 0xab, 0xcd, 0xef, 0xfe,
+                                         0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10};
+    struct buf b;
+    buf_init(&b, 100);
+    buf_add_u16(&b, 0x1234);
+    buf_add_u32(&b, 0x89abcdef);
+    buf_add_u64(&b, 0xfedcba9876543210);
+    assert_int_equal(b.len, sizeof want);
+    assert_memory_equal(b.data, want, sizeof want);
+    buf_fini(&b);
+}
+
+static void test_buf_consume(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 100);
+    buf_consume(&b, 0);
+    buf_add_str(&b, "abcdef");
+    buf_consume(&b, 2);
+    expect(&b, "cdef");
+    buf_add_char(&b, 'g');
+    expect(&b, "cdefg");
+    buf_consume(&b, 5);
+    expect(&b, "");
+    buf_fini(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_buf_appends),
+        cmocka_unit_test(test_buf_limit_is_exact),
+        cmocka_unit_test(test_buf_failure_stays_until_clear),
+        cmocka_unit_test(test_buf_huge_length_does_not_wrap),
+        cmocka_unit_test(test_buf_printf_long),
+        cmocka_unit_test(test_buf_json_str),
+        cmocka_unit_test(test_buf_integers_are_big_endian),
+        cmocka_unit_test(test_buf_consume),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
