@@ -68,9 +68,7 @@ static void lost(const char *peer, const struct err *why)
              log_str("reason", why->text));
 }
 
-/* --- the queue
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- the queue --- */
 
 static void on_source_up(void *arg)
 {

@@ -121,9 +121,7 @@ size_t dispatch_in_flight(const struct dispatch *d)
     return d->running;
 }
 
-/* --- attempts
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- attempts --- */
 
 static void add_ended(struct dispatch *d, const struct settlement *s)
 {

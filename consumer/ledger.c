@@ -469,9 +469,7 @@ int ledger_release(struct ledger *l, const char *message_id, int32_t fence, ledg
                &(struct call){.done = done, .arg = arg});
 }
 
-/* --- chores
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- chores --- */
 
 static void on_swept(void *arg, const struct db_result *r, const struct err *e)
 {

@@ -91,9 +91,7 @@ typedef void ledger_done_fn(void *arg, const struct err *e);
 int ledger_release(struct ledger *l, const char *message_id, int32_t fence, ledger_done_fn *done,
                    void *arg) MUST_CHECK;
 
-/* --- chores
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- chores --- */
 struct ledger_sweep {
     int64_t orphaned, parked, resent;
     int64_t next_due_ms; /* -1 = nothing waits */

@@ -78,9 +78,7 @@ bool receive_is_idle(const struct receive *r)
     return r->count == 0;
 }
 
-/* --- arriving
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- arriving --- */
 
 /* The headers that travel on: strings without the broker's own x- ones. */
 static char *keep_headers(struct arena *a, const struct broker_delivery *d, const char **traceparent)
@@ -205,9 +203,7 @@ void receive_on_down(struct receive *r)
     }
 }
 
-/* --- accepting
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- accepting --- */
 
 static const char *result_label(enum ledger_accept_result result)
 {
@@ -364,9 +360,7 @@ static void start_batch(struct receive *r)
         batch_back_to_waiting(r);
 }
 
-/* --- acking
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- acking --- */
 
 static void ack_front(struct receive *r)
 {

@@ -85,18 +85,26 @@ static void take_reset_header(const struct http_result *r, struct channel_verdic
         v->retry_after_ms = (int64_t)seconds * 1000;
 }
 
+/* A 2xx without success = true or false is no answer of this API: a proxy's page, a cut body. Whether the
+ * message went is unknown. */
+static enum outcome outcome_of_success(const struct json_node *root, const char *text)
+{
+    const struct json_node *success = json_member(root, "success");
+
+    if (json_true(success))
+        return OUTCOME_DELIVERED;
+    if (json_kind_of(success) != JSON_BOOL)
+        return OUTCOME_UNCERTAIN;
+    return has_word(text, "rate limit") || has_word(text, "account protection") ? OUTCOME_THROTTLED
+                                                                                : OUTCOME_PERMFAIL;
+}
+
 static enum outcome outcome_of(int status, const struct json_node *root, const char *text)
 {
-    bool refused =
-        json_kind_of(json_member(root, "success")) == JSON_BOOL && !json_true(json_member(root, "success"));
-
     if (has_word(text, "No Active Subscription"))
         return OUTCOME_AUTH;
-    if (status >= 200 && status < 300 && !refused)
-        return OUTCOME_DELIVERED;
-    if (refused && status < 300)
-        return has_word(text, "rate limit") || has_word(text, "account protection") ? OUTCOME_THROTTLED
-                                                                                    : OUTCOME_PERMFAIL;
+    if (status >= 200 && status < 300)
+        return outcome_of_success(root, text);
     /* a session that lost its phone is the account's fault, whatever status it comes with */
     if ((status == 400 || status == 409) && has_word(text, "not connected"))
         return OUTCOME_AUTH;
