@@ -198,8 +198,18 @@ static void statement_failed(struct dispatch *d, const char *what, const struct 
         log_warn(what, log_str("reason", e->text), log_int("held_back", held));
 }
 
-static void on_claimed(void *arg, const struct ledger_claim *claims, size_t count, int64_t next_due_ms,
-                       const struct err *e)
+static void count_held(const struct dispatch *d, const struct ledger_wait *wait)
+{
+    if (wait->held_all > 0)
+        metric_add(d->deps.metrics, &METRIC_THROTTLED, (double)wait->held_all, "all", NULL);
+    if (wait->held_account > 0)
+        metric_add(d->deps.metrics, &METRIC_THROTTLED, (double)wait->held_account, "account", NULL);
+    if (wait->held_contact > 0)
+        metric_add(d->deps.metrics, &METRIC_THROTTLED, (double)wait->held_contact, "contact", NULL);
+}
+
+static void on_claimed(void *arg, const struct ledger_claim *claims, size_t count,
+                       const struct ledger_wait *wait, const struct err *e)
 {
     struct dispatch *d = arg;
     double claim_ms = (double)(clock_mono_us() - d->claim_us) / 1000.0;
@@ -211,10 +221,11 @@ static void on_claimed(void *arg, const struct ledger_claim *claims, size_t coun
     }
     for (size_t i = 0; i < count; i++)
         start_attempt(d, &claims[i], claim_ms);
-    if (next_due_ms >= 0 && d->open)
-        loop_timer_start(d->due_timer, next_due_ms);
+    if (wait->next_due_ms >= 0 && d->open)
+        loop_timer_start(d->due_timer, wait->next_due_ms);
     if (count == d->asked)
         d->wanted = true;
+    count_held(d, wait);
 }
 
 static void claim(struct dispatch *d)

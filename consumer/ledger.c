@@ -291,26 +291,44 @@ static struct ledger_claim claim_of_row(const struct db_result *r, size_t row)
     };
 }
 
+static void add_limits(const struct ledger *l, struct db_params *p)
+{
+    const struct config *c = l->deps.config;
+
+    db_param_int4(p, (int32_t)c->limits.sends_per_minute);
+    db_param_int4(p, (int32_t)c->limits.account_per_minute);
+    db_param_int4(p, (int32_t)c->limits.contact_per_minute);
+    db_param_int8(p, c->limits.window_ms);
+}
+
+static struct ledger_wait wait_of_row(const struct db_result *r, size_t row)
+{
+    return (struct ledger_wait){.next_due_ms = db_is_null(r, row, 15) ? -1 : db_int(r, row, 15),
+                                .held_all = db_int(r, row, 16),
+                                .held_account = db_int(r, row, 17),
+                                .held_contact = db_int(r, row, 18)};
+}
+
 static void on_claimed(void *arg, const struct db_result *r, const struct err *e)
 {
     struct call c = take(arg);
+    struct ledger_wait wait = {.next_due_ms = -1};
     struct ledger_claim *claims;
     size_t rows, count = 0;
-    int64_t next_due_ms = -1;
 
     if (e) {
-        c.claimed(c.arg, NULL, 0, -1, e);
+        c.claimed(c.arg, NULL, 0, &wait, e);
         return;
     }
     rows = db_rows(r);
     claims = xcalloc(rows ? rows : 1, sizeof *claims);
     for (size_t i = 0; i < rows; i++) {
         if (db_is_null(r, i, 0))
-            next_due_ms = db_int(r, i, 15);
+            wait = wait_of_row(r, i);
         else
             claims[count++] = claim_of_row(r, i);
     }
-    c.claimed(c.arg, claims, count, next_due_ms, NULL);
+    c.claimed(c.arg, claims, count, &wait, NULL);
     free(claims);
 }
 
@@ -322,8 +340,9 @@ int ledger_claim(struct ledger *l, size_t slots, ledger_claimed_fn *done, void *
     db_param_text(p, l->deps.owner);
     db_param_int4(p, (int32_t)slots);
     db_param_int8(p, l->deps.config->consumer.lease_ms);
-    return run(l->deps.work_db, "select * from agwb.claim_deliveries($1, $2, $3)", p, on_claimed,
-               &(struct call){.claimed = done, .arg = arg});
+    add_limits(l, p);
+    return run(l->deps.work_db, "select * from agwb.claim_deliveries($1, $2, $3, $4, $5, $6, $7)", p,
+               on_claimed, &(struct call){.claimed = done, .arg = arg});
 }
 
 static void on_settled(void *arg, const struct db_result *r, const struct err *e)
@@ -440,9 +459,10 @@ int ledger_settle(struct ledger *l, const struct settlement *const *items, size_
             SETTLE_COLUMNS[c].write(p, items[i]);
         db_array_end(p);
     }
+    add_limits(l, p);
     return run(l->deps.work_db,
                "select * from agwb.settle_deliveries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, "
-               "$14, $15)",
+               "$14, $15, $16, $17, $18, $19)",
                p, on_settled, &(struct call){.settled = done, .arg = arg});
 }
 

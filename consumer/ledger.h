@@ -70,9 +70,14 @@ struct ledger_claim {
     int64_t accepted_ms, due_ms, published_ms;      /* wall; published_ms 0 when unknown */
 };
 
-/* next_due_ms: wait until the next lane's head is due; -1 = no lane waits. */
+/* What a claim left behind. */
+struct ledger_wait {
+    int64_t next_due_ms;                          /* until the next lane's head may go; -1 = nothing waits */
+    int64_t held_all, held_account, held_contact; /* how often a limit held something back */
+};
 typedef void ledger_claimed_fn(void *arg, const struct ledger_claim *claims, size_t count,
-                               int64_t next_due_ms, const struct err *e);
+                               const struct ledger_wait *wait, const struct err *e);
+/* Claims up to `slots` lane heads within the limits of the configuration. */
 int ledger_claim(struct ledger *l, size_t slots, ledger_claimed_fn *done, void *arg) MUST_CHECK;
 
 /* Those that were settled, with the job's times where the settlement completed one. A missing one belonged

@@ -369,6 +369,12 @@ static void add_ids(struct db_params *p, const struct lines *l, size_t count)
     db_array_end(p);
 }
 
+static void add_limits(struct outbox *o)
+{
+    db_param_int4(&o->params, (int32_t)o->deps.config->limits.jobs_per_minute);
+    db_param_int8(&o->params, o->deps.config->limits.window_ms);
+}
+
 static void record_published(struct outbox *o)
 {
     size_t count = o->published.count < RECORD_BATCH ? o->published.count : RECORD_BATCH;
@@ -376,8 +382,9 @@ static void record_published(struct outbox *o)
     db_params_clear(&o->params);
     db_param_text(&o->params, o->deps.owner);
     add_ids(&o->params, &o->published, count);
-    if (db_query(o->deps.db, "select agwb.record_published($1, $2)", &o->params, on_published_recorded, o) ==
-        0)
+    add_limits(o);
+    if (db_query(o->deps.db, "select agwb.record_published($1, $2, $3, $4)", &o->params,
+                 on_published_recorded, o) == 0)
         o->published.in_flight = count;
 }
 
@@ -417,7 +424,9 @@ static void record_dismissed(struct outbox *o)
     for (size_t i = 0; i < count; i++)
         db_item_int8(p, l->items[i].wait_ms);
     db_array_end(p);
-    if (db_query(o->deps.db, "select agwb.record_jobs($1, $2, $3, $4, $5)", p, on_dismissed_recorded, o) == 0)
+    add_limits(o);
+    if (db_query(o->deps.db, "select agwb.record_jobs($1, $2, $3, $4, $5, $6, $7)", p, on_dismissed_recorded,
+                 o) == 0)
         o->dismissed.in_flight = count;
 }
 

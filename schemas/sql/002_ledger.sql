@@ -22,6 +22,7 @@ create table if not exists agwb.deliveries (
     next_attempt_at     timestamptz,             -- ready: not before; uncertain: decided then; null: at once
     lease_owner         text,
     lease_until         timestamptz,
+    limit_keys          text[],                  -- sending: the limits this attempt counts against; null: none
     provider_message_id text,
     reason              text,
     body_sha256         bytea not null,
@@ -60,11 +61,13 @@ create table if not exists agwb.delivery_attempts (
 create index if not exists delivery_attempts_message on agwb.delivery_attempts (message_id);
 
 -- A lane has a row from its first wait on; due_at is when its head may go, null while it has none or one is in flight.
+-- A limit key ('limit:...') has a row from its first use on, with the sends that still count.
 create table if not exists agwb.lanes (
-    lane    text primary key,
-    account text,
-    due_at  timestamptz,
-    sends   timestamptz[] not null default '{}'   -- limit keys: the send times that still count
+    lane     text primary key,
+    account  text,
+    due_at   timestamptz,
+    sends    timestamptz[] not null default '{}', -- when each may have reached the provider at the latest
+    counts   integer[] not null default '{}'      -- how many sends each of these stands for
 );
 create index if not exists lanes_due on agwb.lanes (due_at) where due_at is not null;
 

@@ -28,7 +28,8 @@ language sql immutable as $$
 $$;
 
 -- Sets when the given lanes' heads may go. The rule that keeps a lane from being forgotten: whoever changes what its due time depends on holds the
--- lane's row first and then looks with a newer snapshot. Lanes are locked in one order.
+-- lane's row first and then looks with a newer snapshot. Lanes are locked in one order. A head that may go at once is due from now on, behind
+-- the lanes that were due before: lanes take turns.
 create or replace function agwb.refresh_lanes(p_lanes text[]) returns void
 language plpgsql as $$
 begin
@@ -38,7 +39,7 @@ begin
     end if;
     update agwb.lanes l
     set due_at = case when not exists (select 1 from agwb.deliveries d where d.lane = l.lane and d.state = 'sending')
-                 then (select coalesce(d.next_attempt_at, d.accepted_at) from agwb.deliveries d
+                 then (select coalesce(d.next_attempt_at, clock_timestamp()) from agwb.deliveries d
                        where d.lane = l.lane and d.state = 'ready' order by d.rank, d.seq limit 1) end
     where l.lane = any (p_lanes);
 end
@@ -154,59 +155,181 @@ begin
 end
 $$;
 
--- Claims up to p_slots lane heads as `sending`: only as many as start now, since the mark says that they may have left. Claims of all instances are
--- serialised, so two of them never wait for each other's rows in opposite orders. wait_ms in a last row without message_id: when the next head is due.
-create or replace function agwb.claim_deliveries(p_owner text, p_slots integer, p_lease_ms bigint)
-returns table (
-    message_id text, fence integer, attempts integer, kind text, account text, channel text, address text, payload text,
-    job_id uuid, workspace_id uuid, contact_id uuid, headers text,
-    accepted_ms bigint, due_ms bigint, published_ms bigint, wait_ms bigint)
+-- The heads of up to p_slots due lanes. Lanes' rows are locked first and their heads read with a newer snapshot (see refresh_lanes); a lane that someone is
+-- changing comes next time.
+create or replace function agwb.pick_heads(p_slots integer, p_now timestamptz) returns text[]
 language plpgsql as $$
-#variable_conflict use_column
 declare
-    v_now timestamptz;
     v_lanes text[];
+    v_ids text[];
 begin
-    perform pg_advisory_xact_lock(hashtextextended('agwb.claim_deliveries', 0));
-    v_now := clock_timestamp();
-    -- First the lanes' rows, then, with a newer snapshot, their heads (see refresh_lanes). A lane that someone is changing comes next time.
     select array_agg(x.lane) into v_lanes
-    from (select l.lane from agwb.lanes l where l.due_at <= v_now order by l.due_at limit p_slots for update skip locked) x;
+    from (select l.lane from agwb.lanes l where l.due_at <= p_now order by l.due_at limit p_slots for update skip locked) x;
 
-    return query
     with heads as materialized (
         select due.lane, h.message_id, h.next_attempt_at,
-               (h.next_attempt_at is null or h.next_attempt_at <= v_now) as is_due,
+               (h.next_attempt_at is null or h.next_attempt_at <= p_now) as is_due,
                exists (select 1 from agwb.deliveries s where s.lane = due.lane and s.state = 'sending') as is_busy
         from unnest(v_lanes) due (lane)
         left join lateral (select d.message_id, d.next_attempt_at from agwb.deliveries d
                            where d.lane = due.lane and d.state = 'ready' order by d.rank, d.seq limit 1) h on true
-    ), taken as (
-        update agwb.deliveries d
-        set state = 'sending', fence = d.fence + 1, attempts = d.attempts + 1, lease_owner = p_owner,
-            lease_until = v_now + p_lease_ms * interval '1 millisecond', next_attempt_at = null
-        from heads h
-        where d.message_id = h.message_id and h.is_due and not h.is_busy
-        returning d.*, h.next_attempt_at as was_due_at
     ), held as (
         update agwb.lanes l set due_at = case when not h.is_busy and not h.is_due then h.next_attempt_at end
         from heads h where l.lane = h.lane
         returning 1
     )
+    select array_agg(h.message_id) into v_ids from heads h where h.is_due and not h.is_busy and h.message_id is not null;
+    return coalesce(v_ids, '{}');
+end
+$$;
+
+-- The keys a delivery's sends count against: all, its account, its contact. A contact is known by its id, else by its address.
+create or replace function agwb.limit_keys(d agwb.deliveries) returns text[]
+language sql immutable as $$
+    select array['limit:all', 'limit:account:' || d.account,
+                 'limit:contact:' || coalesce(d.workspace_id::text, '') || ':' || coalesce(d.contact_id::text, d.address)]
+$$;
+
+-- What pick_heads() does, lane by lane, taking a place of each limit (0 = off). A contact without a place holds its own lane; an account without one is
+-- passed over; without a place for all nobody goes. free_at: when the first of these places is free again.
+create or replace function agwb.pick_heads_within_limits(
+    p_slots integer, p_now timestamptz, p_until timestamptz, p_all integer, p_account integer, p_contact integer, p_window interval,
+    out ids text[], out free_at timestamptz, out held_all integer, out held_account integer, out held_contact integer)
+language plpgsql as $$
+declare
+    v_full text[] := '{}';
+    v_free timestamptz;
+    v_lane record;
+    v_head agwb.deliveries;
+    v_keys text[];
+begin
+    ids := '{}';
+    held_all := 0;
+    held_account := 0;
+    held_contact := 0;
+    while cardinality(ids) < p_slots loop
+        v_free := case when p_all > 0 then agwb.limit_free_at('limit:all', p_all, p_window, p_now) end;
+        if v_free is not null then
+            free_at := least(free_at, v_free);
+            held_all := 1;
+            return;
+        end if;
+
+        select l.lane, l.account into v_lane from agwb.lanes l
+        where l.due_at <= p_now and l.account <> all (v_full)
+        order by l.due_at limit 1 for update skip locked;
+        if not found then
+            return;
+        end if;
+        v_free := case when p_account > 0
+                  then agwb.limit_free_at('limit:account:' || v_lane.account, p_account, p_window, p_now) end;
+        if v_free is not null then
+            free_at := least(free_at, v_free);
+            held_account := held_account + 1;
+            v_full := v_full || v_lane.account;
+            continue;
+        end if;
+
+        select d.* into v_head from agwb.deliveries d
+        where d.lane = v_lane.lane and d.state = 'ready' order by d.rank, d.seq limit 1;
+        if not found or exists (select 1 from agwb.deliveries s where s.lane = v_lane.lane and s.state = 'sending') then
+            update agwb.lanes l set due_at = null where l.lane = v_lane.lane;
+            continue;
+        end if;
+        if v_head.next_attempt_at > p_now then
+            update agwb.lanes l set due_at = v_head.next_attempt_at where l.lane = v_lane.lane;
+            continue;
+        end if;
+        v_keys := agwb.limit_keys(v_head);
+        v_free := case when p_contact > 0 then agwb.limit_free_at(v_keys[3], p_contact, p_window, p_now) end;
+        if v_free is not null then
+            -- a send under way counts until its lease ends, but will have ended sooner
+            update agwb.lanes l set due_at = least(v_free, p_now + p_window) where l.lane = v_lane.lane;
+            held_contact := held_contact + 1;
+            continue;
+        end if;
+        perform agwb.limit_take(k.key, 1, p_until, p_window)
+        from unnest(v_keys, array[p_all, p_account, p_contact]) k (key, n) where k.n > 0;
+        update agwb.lanes l set due_at = null where l.lane = v_lane.lane;
+        ids := ids || v_head.message_id;
+    end loop;
+end
+$$;
+
+-- Claims up to p_slots lane heads as `sending`: only as many as start now, since the mark says that they may have left. Claims of all instances are
+-- serialised: two of them never wait for each other's rows in opposite orders, and a limit is looked at and taken in one piece.
+-- The last row has no message_id: wait_ms until the next head may be due (null: nothing waits), and how often a limit held something back.
+create or replace function agwb.claim_deliveries(
+    p_owner text, p_slots integer, p_lease_ms bigint, p_all integer, p_account integer, p_contact integer, p_window_ms bigint)
+returns table (
+    message_id text, fence integer, attempts integer, kind text, account text, channel text, address text, payload text,
+    job_id uuid, workspace_id uuid, contact_id uuid, headers text, accepted_ms bigint, due_ms bigint, published_ms bigint,
+    wait_ms bigint, held_all integer, held_account integer, held_contact integer)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    v_limited boolean := p_all > 0 or p_account > 0 or p_contact > 0;
+    v_now timestamptz;
+    v_until timestamptz;
+    v_ids text[];
+    v_free timestamptz;
+    v_next timestamptz;
+    v_held integer[] := array[0, 0, 0];
+begin
+    perform pg_advisory_xact_lock(hashtextextended('agwb.claim_deliveries', 0));
+    v_now := clock_timestamp();
+    v_until := v_now + p_lease_ms * interval '1 millisecond';
+    if v_limited then
+        select x.ids, x.free_at, array[x.held_all, x.held_account, x.held_contact] into v_ids, v_free, v_held
+        from agwb.pick_heads_within_limits(p_slots, v_now, v_until, p_all, p_account, p_contact,
+                                           p_window_ms * interval '1 millisecond') x;
+    else
+        v_ids := agwb.pick_heads(p_slots, v_now);
+    end if;
+
+    return query
+    with taken as (
+        update agwb.deliveries d
+        set state = 'sending', fence = d.fence + 1, attempts = d.attempts + 1, lease_owner = p_owner, lease_until = v_until,
+            limit_keys = case when v_limited then agwb.limit_keys(d) end
+        where d.message_id = any (v_ids) and d.state = 'ready'
+        returning d.*)
     select t.message_id, t.fence, t.attempts, t.kind, t.account, t.channel, t.address, convert_from(t.payload, 'UTF8'),
            t.job_id, t.workspace_id, t.contact_id, t.headers::text,
            (extract(epoch from t.accepted_at) * 1000)::bigint,
-           (extract(epoch from coalesce(t.was_due_at, t.accepted_at)) * 1000)::bigint,
-           (extract(epoch from t.published_at) * 1000)::bigint, null::bigint
+           (extract(epoch from coalesce(t.next_attempt_at, t.accepted_at)) * 1000)::bigint,
+           (extract(epoch from t.published_at) * 1000)::bigint,
+           null::bigint, null::integer, null::integer, null::integer
     from taken t
     order by t.seq;
 
+    -- a lane that a limit held back is due and waits for a free place; of the others the first one's time counts
+    select min(l.due_at) into v_next from agwb.lanes l where l.due_at > case when v_free is null then '-infinity' else v_now end;
     return query
     select null, null::integer, null::integer, null, null, null, null, null, null::uuid, null::uuid, null::uuid, null,
            null::bigint, null::bigint, null::bigint,
-           greatest((extract(epoch from min(l.due_at) - v_now) * 1000)::bigint, 0)
-    from agwb.lanes l where l.due_at is not null
-    having min(l.due_at) is not null;
+           case when least(v_free, v_next) is not null
+           then greatest((extract(epoch from least(v_free, v_next) - clock_timestamp()) * 1000)::bigint, 0) end,
+           v_held[1], v_held[2], v_held[3];
+end
+$$;
+
+-- The sends that were counted until their lease's end have ended: p_sends is [[keys, lease end], ...]. Under the claims' lock, as every change of a
+-- limit of deliveries.
+create or replace function agwb.end_sends(
+    p_sends jsonb, p_all integer, p_account integer, p_contact integer, p_window interval) returns void
+language plpgsql as $$
+declare
+    v_now timestamptz;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('agwb.claim_deliveries', 0));
+    v_now := clock_timestamp();
+    perform agwb.limit_end(x.key, x.n, x.until, v_now,
+                           case when x.key = 'limit:all' then p_all when x.key like 'limit:account:%' then p_account else p_contact end,
+                           p_window)
+    from (select k.key, (s.value ->> 1)::timestamptz as until, count(*)::integer as n
+          from jsonb_array_elements(p_sends) s, jsonb_array_elements_text(s.value -> 0) k (key)
+          group by 1, 2 order by 1, 2) x;
 end
 $$;
 
@@ -216,7 +339,8 @@ create or replace function agwb.settle_deliveries(
     p_message_ids text[], p_fences integer[], p_states text[], p_waits_ms bigint[], p_counted boolean[],
     p_provider_ids text[], p_reasons text[],
     p_started_ms bigint[], p_ended_ms bigint[], p_http_statuses integer[], p_provider_codes text[],
-    p_outcomes text[], p_dispositions text[], p_details text[], p_timings text[])
+    p_outcomes text[], p_dispositions text[], p_details text[], p_timings text[],
+    p_all integer, p_account integer, p_contact integer, p_window_ms bigint)
 returns table (message_id text, job_created_ms bigint, job_published_ms bigint)
 language plpgsql as $$
 #variable_conflict use_column
@@ -225,6 +349,7 @@ declare
     v_settled text[];
     v_created bigint[];
     v_asked bigint[];
+    v_counted jsonb;
 begin
     -- jobs before lanes and in one order, as accept_replies() does
     perform 1 from ai_response_queue q
@@ -235,18 +360,20 @@ begin
                              p_ended_ms, p_http_statuses, p_provider_codes, p_outcomes, p_dispositions, p_details, p_timings)
             r (message_id, fence, state, wait_ms, counted, provider_id, reason, started_ms, ended_ms, http_status, provider_code,
                outcome, disposition, detail, timings)
+    ), claimed as materialized (
+        select d.message_id, d.limit_keys, d.lease_until from agwb.deliveries d where d.message_id = any (p_message_ids)
     ), settled as (
         update agwb.deliveries d
-        set state = r.state,
+        set state = r.state, limit_keys = null,
             attempts = d.attempts - case when r.counted then 0 else 1 end,
             next_attempt_at = case when r.state in ('ready', 'uncertain')
                               then clock_timestamp() + r.wait_ms * interval '1 millisecond' end,
             provider_message_id = coalesce(r.provider_id, d.provider_message_id),
             reason = r.reason, lease_owner = null, lease_until = null,
             settled_at = case when r.state in ('sent', 'parked') then clock_timestamp() end
-        from r
+        from r join claimed c using (message_id)
         where d.message_id = r.message_id and d.fence = r.fence and d.state in ('sending', 'uncertain')
-        returning d.*, r.outcome, r.disposition, r.started_ms, r.ended_ms, r.http_status, r.provider_code, r.detail, r.timings
+        returning d.*, c.limit_keys as old_keys, c.lease_until as old_until, r.outcome, r.disposition, r.started_ms, r.ended_ms, r.http_status, r.provider_code, r.detail, r.timings
     ), attempt as (
         insert into agwb.delivery_attempts
             (message_id, fence, account, started_at, ended_at, http_status, provider_code, outcome, disposition, detail, timings)
@@ -281,11 +408,15 @@ begin
     )
     select array_agg(distinct s.lane), array_agg(s.message_id order by s.seq),
            array_agg((extract(epoch from a.created_at) * 1000)::bigint order by s.seq),
-           array_agg((extract(epoch from a.published_at) * 1000)::bigint order by s.seq)
-    into v_lanes, v_settled, v_created, v_asked
+           array_agg((extract(epoch from a.published_at) * 1000)::bigint order by s.seq),
+           jsonb_agg(jsonb_build_array(s.old_keys, s.old_until)) filter (where s.old_keys is not null)
+    into v_lanes, v_settled, v_created, v_asked, v_counted
     from settled s left join answered a on a.id = s.job_id;
 
     perform agwb.refresh_lanes(v_lanes);
+    if v_counted is not null then
+        perform agwb.end_sends(v_counted, p_all, p_account, p_contact, p_window_ms * interval '1 millisecond');
+    end if;
     return query select * from unnest(v_settled, v_created, v_asked);
 end
 $$;
@@ -298,7 +429,8 @@ declare
 begin
     with released as (
         update agwb.deliveries d
-        set state = 'ready', attempts = d.attempts - 1, next_attempt_at = null, lease_owner = null, lease_until = null
+        set state = 'ready', attempts = d.attempts - 1, next_attempt_at = null, lease_owner = null, lease_until = null,
+            limit_keys = null
         from unnest(p_message_ids, p_fences) r (message_id, fence)
         where d.message_id = r.message_id and d.fence = r.fence and d.state = 'sending'
         returning d.lane)
@@ -326,7 +458,7 @@ begin
     ), moved as (
         update agwb.deliveries d
         set state = 'uncertain', next_attempt_at = v_now + p_uncertain_wait_ms * interval '1 millisecond',
-            reason = 'the consumer ended during the attempt', lease_owner = null, lease_until = null
+            reason = 'the consumer ended during the attempt', lease_owner = null, lease_until = null, limit_keys = null
         from expired e where d.message_id = e.message_id
         returning d.lane)
     select count(*), coalesce(array_agg(m.lane), '{}') into orphaned, v_lanes from moved m;

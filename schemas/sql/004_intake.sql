@@ -16,9 +16,11 @@ language plpgsql as $$
 #variable_conflict use_column
 declare
     v_limit integer := p_limit;
+    v_until timestamptz := clock_timestamp() + p_lease_ms * interval '1 millisecond';
 begin
     if p_jobs_in_flight > 0 or p_jobs_per_window > 0 then
-        v_limit := agwb.jobs_allowed(p_limit, p_jobs_in_flight, p_jobs_per_window, p_window_ms, p_ttl_ms);
+        v_limit := agwb.jobs_allowed(p_limit, v_until, p_jobs_in_flight, p_jobs_per_window,
+                                     p_window_ms * interval '1 millisecond', p_ttl_ms * interval '1 millisecond');
         if v_limit <= 0 then
             return;
         end if;
@@ -33,7 +35,7 @@ begin
     ), claimed as materialized (
         update ai_response_queue q
         set status = 'processing', attempts = coalesce(q.attempts, 0) + 1, lease_owner = p_owner,
-            lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond',
+            lease_until = v_until,
             published_at = null, next_attempt_at = null, error = null
         from due where q.id = due.id
         returning q.*
@@ -82,24 +84,22 @@ begin
 end
 $$;
 
--- How many of p_wanted jobs the limits allow now; takes them from the sliding window. Serialised by the row of the limit key.
+-- How many of p_wanted jobs the limits allow now; takes their places until p_until. Serialised by the limit's row.
 create or replace function agwb.jobs_allowed(
-    p_wanted integer, p_in_flight integer, p_per_window integer, p_window_ms bigint, p_ttl_ms bigint)
+    p_wanted integer, p_until timestamptz, p_in_flight integer, p_per_window integer, p_window interval, p_ttl interval)
 returns integer
 language plpgsql as $$
 declare
     v_allowed integer := p_wanted;
-    v_sends timestamptz[];
     v_now timestamptz;
 begin
     insert into agwb.lanes (lane) values ('limit:jobs') on conflict do nothing;
-    select sends into v_sends from agwb.lanes where lane = 'limit:jobs' for update;
+    perform 1 from agwb.lanes where lane = 'limit:jobs' for update;
     v_now := clock_timestamp();
     if p_in_flight > 0 then
         v_allowed := least(v_allowed, p_in_flight - (
             select count(*) from ai_response_queue q
-            where q.status = 'processing' and q.published_at is not null
-              and q.published_at > v_now - p_ttl_ms * interval '1 millisecond'
+            where q.status = 'processing' and q.published_at is not null and q.published_at > v_now - p_ttl
               and not exists (select 1 from agwb.deliveries d where d.job_id = q.id)
         )::integer - (
             select count(*) from ai_response_queue q
@@ -110,39 +110,60 @@ begin
     v_allowed := least(v_allowed, (select count(*) from
         (select 1 from ai_response_queue q where q.status = 'pending' limit greatest(v_allowed, 0)) x)::integer);
     if p_per_window > 0 then
-        select coalesce(array_agg(t order by t), '{}') into v_sends
-        from unnest(v_sends) t where t > v_now - p_window_ms * interval '1 millisecond';
-        v_allowed := least(v_allowed, p_per_window - cardinality(v_sends));
+        v_allowed := least(v_allowed, p_per_window - coalesce((
+            select sum(s.n) from agwb.lanes l, unnest(l.sends, l.counts) s (at, n)
+            where l.lane = 'limit:jobs' and s.at > v_now - p_window), 0)::integer);
         if v_allowed > 0 then
-            update agwb.lanes set sends = v_sends || array_fill(v_now, array[v_allowed]) where lane = 'limit:jobs';
+            perform agwb.limit_take('limit:jobs', v_allowed, p_until, p_window);
         end if;
     end if;
     return greatest(v_allowed, 0);
 end
 $$;
 
--- The broker confirmed these requests. The status stays: a fast agent's reply may have ended the job already.
-create or replace function agwb.record_published(p_owner text, p_ids uuid[]) returns integer
+-- The claims that were counted until p_until have ended: those published count from now on, the others not at all.
+create or replace function agwb.end_jobs(p_untils timestamptz[], p_published boolean, p_per_window integer, p_window interval) returns void
 language sql as $$
+    select agwb.limit_end('limit:jobs', x.n, x.until, case when p_published then clock_timestamp() end, p_per_window, p_window)
+    from (select u.until, count(*)::integer as n from unnest(p_untils) u (until) where p_per_window > 0 group by u.until order by 1) x
+$$;
+
+-- The broker confirmed these requests. The status stays: a fast agent's reply may have ended the job already.
+create or replace function agwb.record_published(p_owner text, p_ids uuid[], p_jobs_per_window integer, p_window_ms bigint)
+returns integer
+language plpgsql as $$
+declare
+    v_untils timestamptz[];
+begin
     with locked as materialized ( -- in one order, as accept_replies() does: no deadlock with a fast agent's replies
-        select q.id from ai_response_queue q where q.id = any (p_ids) order by q.id for update
+        select q.id, q.lease_until from ai_response_queue q where q.id = any (p_ids) and q.lease_owner = p_owner order by q.id for update
     ), done as (
         update ai_response_queue q
         set published_at = clock_timestamp(), lease_owner = null, lease_until = null
         from locked r
-        where q.id = r.id and q.lease_owner = p_owner
-        returning 1)
-    select count(*)::integer from done
+        where q.id = r.id
+        returning r.lease_until)
+    select array_agg(d.lease_until) into v_untils from done d;
+    if p_jobs_per_window > 0 then
+        perform agwb.end_jobs(v_untils, true, p_jobs_per_window, p_window_ms * interval '1 millisecond');
+    end if;
+    return coalesce(cardinality(v_untils), 0);
+end
 $$;
 
 -- Ends or gives back claimed jobs. p_results: 'returned' (not the row's fault: pending again, attempt given back), 'refused' (cancelled with the
 -- reason), 'fault' (the row's own: again after p_waits_ms, or failed for good when that is negative).
 create or replace function agwb.record_jobs(
-    p_owner text, p_ids uuid[], p_results text[], p_reasons text[], p_waits_ms bigint[])
+    p_owner text, p_ids uuid[], p_results text[], p_reasons text[], p_waits_ms bigint[],
+    p_jobs_per_window integer, p_window_ms bigint)
 returns integer
-language sql as $$
+language plpgsql as $$
+declare
+    v_untils timestamptz[];
+begin
     with locked as materialized (
-        select q.id from ai_response_queue q where q.id = any (p_ids) order by q.id for update
+        select q.id, q.lease_until from ai_response_queue q
+        where q.id = any (p_ids) and q.lease_owner = p_owner and q.status = 'processing' order by q.id for update
     ), done as (
         update ai_response_queue q
         set status = case r.result when 'returned' then 'pending' when 'refused' then 'cancelled'
@@ -154,9 +175,14 @@ language sql as $$
             processed_at = case when r.result = 'refused' or (r.result = 'fault' and r.wait_ms < 0) then clock_timestamp() end,
             lease_owner = null, lease_until = null
         from locked join unnest(p_ids, p_results, p_reasons, p_waits_ms) r (id, result, reason, wait_ms) using (id)
-        where q.id = r.id and q.lease_owner = p_owner and q.status = 'processing'
-        returning 1)
-    select count(*)::integer from done
+        where q.id = r.id
+        returning locked.lease_until)
+    select array_agg(d.lease_until) into v_untils from done d;
+    if p_jobs_per_window > 0 then
+        perform agwb.end_jobs(v_untils, false, p_jobs_per_window, p_window_ms * interval '1 millisecond');
+    end if;
+    return coalesce(cardinality(v_untils), 0);
+end
 $$;
 
 -- The chores between claims: due retries become pending, expired leases are rescued. A job whose reply is in the ledger was evidently published and is
