@@ -4,6 +4,7 @@
 #define AGWB_CONSUMER_ATTEMPT_H
 
 #include "base/metrics.h"
+#include "consumer/circuit.h"
 #include "consumer/delivery.h"
 #include "consumer/ledger.h"
 #include "domain/config.h"
@@ -13,6 +14,8 @@ struct attempt_deps { /* borrowed */
     const struct config *config;
     struct metrics *metrics;
     struct http *http;
+    struct circuits *circuits;
+    struct loop *loop;
     /* The attempt's end: *s is borrowed until it returns. In the read phase; should only record. */
     void (*on_end)(void *arg, const struct settlement *s);
     void *arg;

@@ -1,4 +1,4 @@
-/* Wires receive, dispatch, deadletter and the connections to the daemon: start, ready, drain. Decides
+/* Wires receive, dispatch, parking and the connections to the daemon: start, ready, drain. Decides
  * nothing about a message. */
 #include "consumer/consumer.h"
 
@@ -8,7 +8,9 @@
 #include "base/log.h"
 #include "consumer/deadletter.h"
 #include "consumer/dispatch.h"
+#include "consumer/fallback.h"
 #include "consumer/ledger.h"
+#include "consumer/parking.h"
 #include "consumer/receive.h"
 #include "domain/families.h"
 #include "domain/peers.h"
@@ -20,7 +22,8 @@
 enum {
     QUEUE_POLL_MS = 15000,
     PAUSE_AFTER_MS = 5000, /* the database is away this long: let another instance have the queue */
-    BODY_MAX = 16 << 20,   /* so that an invalid giant can be parked byte for byte */
+    DEAD_PREFETCH = 10,
+    BODY_MAX = 16 << 20, /* so that an invalid giant can be parked byte for byte */
 };
 
 struct consumer {
@@ -28,12 +31,14 @@ struct consumer {
     struct metrics *metrics;
     char owner[PEERS_OWNER_SIZE];
     struct topology topology;
-    struct broker_consume consume;
+    struct broker_consume consumes[3]; /* replies, dead replies, dead requests */
     struct broker *source,
         *outlet; /* consumes; publishes parked copies (a blocked publisher must not stop the reading) */
     struct db *accept_db, *work_db;
     struct http *http;
     struct ledger *ledger;
+    struct parking *parking;
+    struct fallback *fallback;
     struct deadletter *deadletter;
     struct receive *receive;
     struct dispatch *dispatch;
@@ -93,7 +98,10 @@ static void on_delivery(void *arg, const struct broker_delivery *d)
 {
     struct consumer *c = arg;
 
-    receive_on_delivery(c->receive, d);
+    if (d->queue == c->consumes[2].queue)
+        deadletter_on_delivery(c->deadletter, d);
+    else
+        receive_on_delivery(c->receive, d);
 }
 
 static void on_outlet_up(void *arg)
@@ -111,7 +119,7 @@ static void on_confirm(void *arg, uint64_t cookie, enum broker_confirm result)
 {
     struct consumer *c = arg;
 
-    deadletter_on_confirm(c->deadletter, cookie, result);
+    parking_on_confirm(c->parking, cookie, result);
 }
 
 static void on_blocked(void *arg, bool blocked)
@@ -130,7 +138,7 @@ static void on_queues(void *arg, const struct broker_queue_info *infos, size_t c
     for (size_t i = 0; i < count; i++) {
         metric_set(c->metrics, &METRIC_QUEUE_MESSAGES, infos[i].messages, infos[i].queue, NULL);
         metric_set(c->metrics, &METRIC_QUEUE_CONSUMERS, infos[i].consumers, infos[i].queue, NULL);
-        if (infos[i].queue == c->consume.queue)
+        if (infos[i].queue == c->consumes[0].queue)
             c->queue_exists = infos[i].exists;
         c->queues_known = true;
     }
@@ -139,7 +147,7 @@ static void on_queues(void *arg, const struct broker_queue_info *infos, size_t c
 static void on_queue_timer(void *arg)
 {
     struct consumer *c = arg;
-    const char *names[] = {c->consume.queue, TOPOLOGY_DLX_AGENT, TOPOLOGY_AG_PARKED, TOPOLOGY_DLX_WEBHOOK,
+    const char *names[] = {c->consumes[0].queue, TOPOLOGY_DLX_AGENT, TOPOLOGY_AG_PARKED, TOPOLOGY_DLX_WEBHOOK,
                            TOPOLOGY_WB_PARKED};
 
     if (broker_is_up(c->source))
@@ -156,8 +164,10 @@ static void on_schema(void *arg, const struct err *e)
     c->schema_asked = false;
     if (!e) {
         c->schema_good = true;
-        if (!c->draining)
+        if (!c->draining) {
             dispatch_open(c->dispatch);
+            fallback_open(c->fallback);
+        }
     } else if (e->class == ERR_CONFIG) {
         daemon_fail(c->daemon, e);
     } /* anything else: on_down follows, and on_up asks again */
@@ -170,7 +180,7 @@ static void on_accept_db_up(void *arg)
     log_info("database connected", log_str("peer", "database"));
     loop_timer_stop(c->pause_timer);
     if (broker_is_paused(c->source) && !c->draining) {
-        log_info("taking replies again", log_str("queue", c->consume.queue));
+        log_info("taking replies again", log_str("queue", c->consumes[0].queue));
         broker_resume(c->source);
     }
     if (!c->schema_good && !c->schema_asked)
@@ -192,7 +202,8 @@ static void on_pause_timer(void *arg)
 {
     struct consumer *c = arg;
 
-    log_warn("database away, consuming is cancelled until it is back", log_str("queue", c->consume.queue));
+    log_warn("database away, consuming is cancelled until it is back",
+             log_str("queue", c->consumes[0].queue));
     broker_pause(c->source);
 }
 
@@ -201,7 +212,7 @@ static void on_work_db_up(void *arg)
     struct consumer *c = arg;
 
     dispatch_wake(c->dispatch);
-    deadletter_look(c->deadletter);
+    parking_look(c->parking);
 }
 
 static void on_work_db_down(void *arg, const struct err *why)
@@ -229,14 +240,20 @@ static void on_accepted(void *arg)
     struct consumer *c = arg;
 
     dispatch_wake(c->dispatch);
-    deadletter_look(c->deadletter);
+    parking_look(c->parking);
 }
 
 static void on_parked(void *arg)
 {
     struct consumer *c = arg;
 
-    deadletter_look(c->deadletter);
+    parking_look(c->parking);
+}
+
+static bool is_idle(const struct consumer *c)
+{
+    return receive_is_idle(c->receive) && deadletter_is_idle(c->deadletter) &&
+           fallback_is_idle(c->fallback) && dispatch_is_idle(c->dispatch) && parking_is_idle(c->parking);
 }
 
 static void on_turn(void *arg)
@@ -249,10 +266,11 @@ static void on_turn(void *arg)
         on_queue_timer(c);
     }
     receive_turn(c->receive);
-    dispatch_turn(c->dispatch);
     deadletter_turn(c->deadletter);
-    if (c->draining && !c->finished && receive_is_idle(c->receive) && dispatch_is_idle(c->dispatch) &&
-        deadletter_is_idle(c->deadletter)) {
+    fallback_turn(c->fallback);
+    dispatch_turn(c->dispatch);
+    parking_turn(c->parking);
+    if (c->draining && !c->finished && is_idle(c)) {
         c->finished = true;
         daemon_finished(c->daemon);
     }
@@ -276,11 +294,13 @@ static void connect_broker(struct consumer *c, struct loop *loop, const struct c
     struct broker_settings outlet = peers_broker_settings(config, "agwb-consumer parked");
 
     topology_build(&config->topology, &c->topology);
-    c->consume = (struct broker_consume){.queue = config->topology.webhook_queue,
-                                         .prefetch = (uint16_t)config->consumer.prefetch};
+    c->consumes[0] = (struct broker_consume){.queue = config->topology.webhook_queue,
+                                             .prefetch = (uint16_t)config->consumer.prefetch};
+    c->consumes[1] = (struct broker_consume){.queue = TOPOLOGY_DLX_WEBHOOK, .prefetch = DEAD_PREFETCH};
+    c->consumes[2] = (struct broker_consume){.queue = TOPOLOGY_DLX_AGENT, .prefetch = DEAD_PREFETCH};
     source.topology = &c->topology;
-    source.consumes = &c->consume;
-    source.consume_count = 1;
+    source.consumes = c->consumes;
+    source.consume_count = sizeof c->consumes / sizeof c->consumes[0];
     source.max_body_bytes = BODY_MAX;
     c->source = broker_new(loop, &source, &SOURCE, c);
     outlet.confirms = true;
@@ -307,14 +327,23 @@ static void make_stages(struct consumer *c, struct loop *loop, const struct conf
     c->http = http_new(loop, "agwb/" AGWB_VERSION);
     c->ledger = ledger_new(&(struct ledger_deps){
         .config = config, .accept_db = c->accept_db, .work_db = c->work_db, .owner = c->owner});
-    c->deadletter = deadletter_new(&(struct deadletter_deps){
+    c->parking = parking_new(&(struct parking_deps){
         .loop = loop, .config = config, .metrics = c->metrics, .broker = c->outlet, .ledger = c->ledger});
+    c->fallback = fallback_new(&(struct fallback_deps){.loop = loop,
+                                                       .config = config,
+                                                       .metrics = c->metrics,
+                                                       .ledger = c->ledger,
+                                                       .on_delivery = on_accepted,
+                                                       .arg = c});
+    c->deadletter = deadletter_new(&(struct deadletter_deps){
+        .config = config, .broker = c->source, .fallback = c->fallback, .parking = c->parking});
     c->receive = receive_new(&(struct receive_deps){.loop = loop,
                                                     .config = config,
                                                     .metrics = c->metrics,
                                                     .broker = c->source,
                                                     .ledger = c->ledger,
-                                                    .deadletter = c->deadletter,
+                                                    .parking = c->parking,
+                                                    .fallback = c->fallback,
                                                     .on_accepted = on_accepted,
                                                     .arg = c});
     c->dispatch = dispatch_new(&(struct dispatch_deps){.loop = loop,
@@ -356,6 +385,7 @@ static void drain(void *work)
     c->draining = true;
     broker_pause(c->source);
     dispatch_close(c->dispatch);
+    fallback_close(c->fallback);
     loop_again(daemon_loop(c->daemon));
 }
 
@@ -373,6 +403,8 @@ static void stop(void **work)
     dispatch_free(&c->dispatch);
     receive_free(&c->receive);
     deadletter_free(&c->deadletter);
+    fallback_free(&c->fallback);
+    parking_free(&c->parking);
     ledger_free(&c->ledger);
     free(c);
     *work = NULL;

@@ -1,5 +1,5 @@
 /* The consumer's wiring: two database connections (accept + listen, work), two broker connections
- * (consume, publish), and receive, dispatch and deadletter between them. */
+ * (consume, publish), and receive, dispatch and parking between them. */
 #ifndef AGWB_CONSUMER_CONSUMER_H
 #define AGWB_CONSUMER_CONSUMER_H
 

@@ -1,68 +1,34 @@
-/* The copies on their way to wb_parked: a list of slots, each queued or sent, never dropped before its
- * confirm. */
+/* Dead requests on their way: failing, being parked, done. The order matters: the contact's apology is
+ * committed before the evidence is moved, and the evidence is safe before the broker is told. */
 #include "consumer/deadletter.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"
-#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/json.h"
-#include "base/log.h"
-#include "domain/families.h"
+#include "base/uuid.h"
 
-enum { LEDGER_BATCH = 50, MARK_RETRY_MS = 1000 };
+enum dead_state { DEAD_FAILING = 0, DEAD_PARKING, DEAD_DONE };
 
-enum copy_state { COPY_FREE = 0, COPY_QUEUED, COPY_SENT, COPY_CONFIRMED };
-
-struct copy {
-    enum copy_state state;
-    bool from_ledger; /* confirmed ones are marked in the ledger */
-    enum deadletter_reason reason;
-    int64_t attempts, first_seen_ms;
-    char *text, *message_id, *traceparent, *body; /* owned */
+struct dead {
+    struct dead *next;
+    struct deadletter *owner;
+    enum dead_state state;
+    uint64_t epoch, tag;
+    struct arena *arena; /* owns all below */
+    char *message_id;    /* NULL when it has none */
+    char *body, *death, *reason, *traceparent;
     size_t body_len;
-    deadletter_done_fn *done;
-    void *arg;
 };
 
 struct deadletter {
     struct deadletter_deps deps;
-    struct copy *copies;
-    size_t cap, used; /* used: not free */
-    bool look, claiming, marking;
-    size_t ledger_copies;        /* used ones that came from the ledger */
-    size_t marked[LEDGER_BATCH]; /* slots of the mark in flight */
-    size_t marked_count;
-    int64_t hold_until, mark_after; /* monotonic ms */
-    int refusals;
-    struct log_gate gate;
+    struct dead *head;
+    bool done_any;
 };
-
-static const struct backoff REFUSAL_BACKOFF = {
-    .delay_ms = 500, .multiplier = 2, .max_delay_ms = 30000, .jitter = 0.2};
-
-const char *deadletter_reason_name(enum deadletter_reason r)
-{
-    switch (r) {
-    case DEADLETTER_INVALID:
-        return "invalid";
-    case DEADLETTER_ID_CONFLICT:
-        return "id_conflict";
-    case DEADLETTER_POISON:
-        return "poison";
-    case DEADLETTER_UNROUTABLE:
-        return "unroutable";
-    case DEADLETTER_PERMANENT:
-        return "permanent";
-    case DEADLETTER_EXHAUSTED:
-        return "exhausted";
-    case DEADLETTER_UNCERTAIN:
-        return "uncertain";
-    }
-    return "";
-}
 
 struct deadletter *deadletter_new(const struct deadletter_deps *deps)
 {
@@ -72,260 +38,139 @@ struct deadletter *deadletter_new(const struct deadletter_deps *deps)
     return d;
 }
 
-static void copy_release(struct deadletter *d, struct copy *c)
+static void dead_free(struct dead *n)
 {
-    if (c->from_ledger)
-        d->ledger_copies--;
-    free(c->text);
-    free(c->message_id);
-    free(c->traceparent);
-    free(c->body);
-    *c = (struct copy){.state = COPY_FREE};
-    d->used--;
+    arena_free(&n->arena);
+    free(n);
 }
 
 void deadletter_free(struct deadletter **d)
 {
+    struct dead *n, *next;
+
     if (!*d)
         return;
-    for (size_t i = 0; i < (*d)->cap; i++) {
-        if ((*d)->copies[i].state != COPY_FREE)
-            copy_release(*d, &(*d)->copies[i]);
+    for (n = (*d)->head; n; n = next) {
+        next = n->next;
+        dead_free(n);
     }
-    free((*d)->copies);
     free(*d);
     *d = NULL;
 }
 
-static struct copy *copy_new(struct deadletter *d)
-{
-    size_t i = 0;
-
-    while (i < d->cap && d->copies[i].state != COPY_FREE)
-        i++;
-    if (i == d->cap) {
-        size_t cap = d->cap ? d->cap * 2 : 16;
-        d->copies = xrealloc(d->copies, cap, sizeof *d->copies);
-        memset(d->copies + d->cap, 0, (cap - d->cap) * sizeof *d->copies);
-        d->cap = cap;
-    }
-    d->used++;
-    return &d->copies[i];
-}
-
-static struct copy *add_copy(struct deadletter *d, const struct deadletter_note *note)
-{
-    struct copy *c = copy_new(d);
-
-    *c = (struct copy){.state = COPY_QUEUED,
-                       .reason = note->reason,
-                       .attempts = note->attempts,
-                       .first_seen_ms = note->first_seen_ms,
-                       .text = xstrdup(note->text),
-                       .message_id = xstrdup(note->message_id),
-                       .traceparent = xstrdup(note->traceparent),
-                       .body = xcalloc(1, note->body_len + 1),
-                       .body_len = note->body_len};
-    memcpy(c->body, note->body, note->body_len);
-    log_warn("parked", log_str("messageId", c->message_id), log_str("queue", TOPOLOGY_WB_PARKED),
-             log_str("reason", deadletter_reason_name(c->reason)), log_str("detail", c->text),
-             log_int("attempts", c->attempts));
-    return c;
-}
-
-void deadletter_add(struct deadletter *d, const struct deadletter_note *note, deadletter_done_fn *done,
-                    void *arg)
-{
-    struct copy *c = add_copy(d, note);
-
-    c->done = done;
-    c->arg = arg;
-}
-
-void deadletter_look(struct deadletter *d)
-{
-    d->look = true;
-}
-
 bool deadletter_is_idle(const struct deadletter *d)
 {
-    return d->used == 0 && !d->claiming && !d->marking;
+    return !d->head;
 }
 
-/* --- publishing --- */
-
-/* False when the broker takes nothing more for now. */
-static bool publish(struct deadletter *d, size_t slot)
+static void on_parked(void *arg)
 {
-    struct copy *c = &d->copies[slot];
-    struct broker_header headers[] = {
-        {.name = "agwb-reason", .str = deadletter_reason_name(c->reason)},
-        {.name = "agwb-error", .str = c->text ? c->text : ""},
-        {.name = "agwb-queue", .str = d->deps.config->topology.webhook_queue},
-        {.name = "agwb-attempts", .i = c->attempts},
-        {.name = "agwb-first-seen", .i = c->first_seen_ms},
-        {.name = "agwb-parked-at", .i = clock_wall_ms()},
-        {.name = "traceparent", .str = c->traceparent},
-    };
-    size_t count = sizeof headers / sizeof headers[0] - (c->traceparent ? 0 : 1);
-    struct broker_message m = {.exchange = "",
-                               .routing_key = TOPOLOGY_WB_PARKED,
-                               .body = c->body,
-                               .body_len = c->body_len,
-                               .message_id = c->message_id,
-                               .content_type = "application/json",
-                               .type = "parked",
-                               .app_id = "agwb-consumer",
-                               .timestamp_s = clock_wall_ms() / 1000,
-                               .expiration_ms = -1,
-                               .headers = headers,
-                               .header_count = count};
-    struct err e;
+    struct dead *n = arg;
 
-    if (broker_publish(d->deps.broker, &m, slot, &e) == 0) {
-        c->state = COPY_SENT;
-        return true;
-    }
-    if (e.class == ERR_DATA && c->message_id) {
-        /* an id that AMQP cannot carry: the body still has it */
-        free(c->message_id);
-        c->message_id = NULL;
-        return true;
-    }
-    return false;
+    n->state = DEAD_DONE;
+    n->owner->done_any = true;
 }
 
-static void publish_queued(struct deadletter *d)
+static void park(struct dead *n)
 {
-    if (loop_now_ms(d->deps.loop) < d->hold_until)
-        return;
-    for (size_t i = 0; i < d->cap; i++) {
-        while (d->copies[i].state == COPY_QUEUED) {
-            if (!publish(d, i))
-                return;
-        }
-    }
+    struct parking_note note = {.queue = TOPOLOGY_AG_PARKED,
+                                .origin = n->owner->deps.config->topology.agent_queue,
+                                .death = n->death,
+                                .reason = PARKING_DEAD,
+                                .text = n->reason,
+                                .message_id = n->message_id,
+                                .body = n->body,
+                                .body_len = n->body_len,
+                                .traceparent = n->traceparent,
+                                .first_seen_ms = clock_wall_ms()};
+
+    n->state = DEAD_PARKING;
+    parking_add(n->owner->deps.parking, &note, on_parked, n);
 }
 
-static void refused(struct deadletter *d, enum broker_confirm result)
+static void on_failed(void *arg, enum ledger_fail_result result)
 {
-    int64_t now = loop_now_ms(d->deps.loop), held;
-
-    if (now >= d->hold_until)
-        d->hold_until = now + backoff_jittered_ms(&REFUSAL_BACKOFF, ++d->refusals, random_u64());
-    if (result != BROKER_UNKNOWN && log_gate_pass(&d->gate, 10000, &held))
-        log_error("the parked queue does not take a message, will try again",
-                  log_str("queue", TOPOLOGY_WB_PARKED),
-                  log_str("reason", result == BROKER_RETURNED ? "it does not exist" : "it refuses"),
-                  log_int("held_back", held));
+    (void)result;
+    park(arg);
 }
 
-void deadletter_on_confirm(struct deadletter *d, uint64_t cookie, enum broker_confirm result)
-{
-    struct copy *c = &d->copies[cookie];
-
-    if (result != BROKER_CONFIRMED) {
-        c->state = COPY_QUEUED;
-        refused(d, result);
-        return;
-    }
-    d->refusals = 0;
-    metric_add(d->deps.metrics, &METRIC_DEAD_LETTERS, 1, TOPOLOGY_WB_PARKED,
-               deadletter_reason_name(c->reason));
-    if (c->from_ledger) {
-        c->state = COPY_CONFIRMED;
-        return;
-    }
-    if (c->done)
-        c->done(c->arg);
-    copy_release(d, c);
-}
-
-/* --- the ledger's parked deliveries --- */
-
-static enum deadletter_reason reason_of_outcome(const char *outcome, const char *text)
-{
-    if (strncmp(text, "uncertain", 9) == 0)
-        return DEADLETTER_UNCERTAIN;
-    if (strcmp(outcome, outcome_name(OUTCOME_PERMFAIL)) == 0)
-        return DEADLETTER_PERMANENT;
-    return outcome[0] ? DEADLETTER_EXHAUSTED : DEADLETTER_UNROUTABLE;
-}
-
-static void add_from_ledger(struct deadletter *d, const struct ledger_parked *p)
+/* The request's id is the job's: in the property, else in the body. */
+static char *find_id(struct arena *a, const struct broker_delivery *d)
 {
     struct err ignored;
-    struct json *headers = json_parse(p->headers_json, strlen(p->headers_json), &ignored);
-    struct deadletter_note note = {
-        .reason = reason_of_outcome(p->outcome, p->reason),
-        .text = p->reason,
-        .message_id = p->message_id,
-        .body = p->payload,
-        .body_len = p->payload_len,
-        .traceparent = headers ? json_str(json_member(json_root(headers), "traceparent")) : NULL,
-        .attempts = p->attempts,
-        .first_seen_ms = p->first_seen_ms};
+    struct json *doc;
+    char *id = NULL;
 
-    add_copy(d, &note)->from_ledger = true;
-    d->ledger_copies++;
-    json_free(&headers);
+    if (d->message_id)
+        return arena_strdup(a, d->message_id);
+    doc = json_parse(d->body, d->body_len, &ignored);
+    if (doc)
+        id = arena_strdup(a, json_str(json_member(json_root(doc), "messageId")));
+    json_free(&doc);
+    return id;
 }
 
-static void on_claimed(void *arg, const struct ledger_parked *items, size_t count, const struct err *e)
+static char *find_traceparent(struct arena *a, const struct broker_delivery *d)
 {
-    struct deadletter *d = arg;
+    for (size_t i = 0; i < d->header_count; i++) {
+        if (strcmp(d->headers[i].name, "traceparent") == 0 && is_traceparent(d->headers[i].str))
+            return arena_strdup(a, d->headers[i].str);
+    }
+    return NULL;
+}
 
-    d->claiming = false;
-    if (e) {
-        d->look = true;
-        d->mark_after = loop_now_ms(d->deps.loop) + MARK_RETRY_MS;
+static struct dead *dead_new(struct deadletter *d, const struct broker_delivery *delivery)
+{
+    struct dead *n = xcalloc(1, sizeof *n);
+    char reason[256];
+
+    n->owner = d;
+    n->epoch = delivery->epoch;
+    n->tag = delivery->delivery_tag;
+    n->arena = arena_new();
+    n->body = arena_dup(n->arena, delivery->body, delivery->body_len);
+    n->body_len = delivery->body_len;
+    n->message_id = find_id(n->arena, delivery);
+    n->death = arena_strdup(n->arena, delivery->death.reason);
+    n->traceparent = find_traceparent(n->arena, delivery);
+    snprintf(reason, sizeof reason, "dead-lettered: %s in %s", n->death ? n->death : "unknown reason",
+             delivery->death.queue ? delivery->death.queue : d->deps.config->topology.agent_queue);
+    n->reason = arena_strdup(n->arena, reason);
+    n->next = d->head;
+    d->head = n;
+    return n;
+}
+
+void deadletter_on_delivery(struct deadletter *d, const struct broker_delivery *delivery)
+{
+    struct dead *n;
+
+    if (!delivery->body) { /* beyond any limit: its own dead-letter target is ag_parked */
+        broker_reject(d->deps.broker, delivery->epoch, delivery->delivery_tag, false);
         return;
     }
-    for (size_t i = 0; i < count; i++)
-        add_from_ledger(d, &items[i]);
-    if (count == LEDGER_BATCH)
-        d->look = true;
-}
-
-static void on_marked(void *arg, const struct err *e)
-{
-    struct deadletter *d = arg;
-
-    d->marking = false;
-    if (e) {
-        d->mark_after = loop_now_ms(d->deps.loop) + MARK_RETRY_MS;
-        return;
-    }
-    for (size_t i = 0; i < d->marked_count; i++)
-        copy_release(d, &d->copies[d->marked[i]]);
-}
-
-static void mark_confirmed(struct deadletter *d)
-{
-    const char *ids[LEDGER_BATCH];
-
-    d->marked_count = 0;
-    for (size_t i = 0; i < d->cap && d->marked_count < LEDGER_BATCH; i++) {
-        if (d->copies[i].state == COPY_CONFIRMED) {
-            ids[d->marked_count] = d->copies[i].message_id;
-            d->marked[d->marked_count++] = i;
-        }
-    }
-    if (d->marked_count > 0 && ledger_mark_parked(d->deps.ledger, ids, d->marked_count, on_marked, d) == 0)
-        d->marking = true;
+    n = dead_new(d, delivery);
+    if (is_uuid(n->message_id))
+        fallback_add(d->deps.fallback, &(struct ledger_failure){.job_id = n->message_id, .reason = n->reason},
+                     on_failed, n);
+    else
+        park(n);
 }
 
 void deadletter_turn(struct deadletter *d)
 {
-    if (d->used > 0)
-        publish_queued(d);
-    if (!ledger_can_work(d->deps.ledger) || loop_now_ms(d->deps.loop) < d->mark_after)
+    struct dead **link = &d->head, *n;
+
+    if (!d->done_any)
         return;
-    if (d->ledger_copies > 0 && !d->marking)
-        mark_confirmed(d);
-    if (d->look && !d->claiming && d->ledger_copies == 0 &&
-        ledger_claim_parked(d->deps.ledger, LEDGER_BATCH, on_claimed, d) == 0) {
-        d->claiming = true;
-        d->look = false;
+    d->done_any = false;
+    while ((n = *link)) {
+        if (n->state == DEAD_DONE) {
+            broker_ack(d->deps.broker, n->epoch, n->tag, false);
+            *link = n->next;
+            dead_free(n);
+        } else {
+            link = &n->next;
+        }
     }
 }

@@ -23,6 +23,8 @@ struct dispatch {
     struct dispatch_deps deps;
     struct attempt_deps attempts;
     bool open, wanted, claiming, sweep_due, sweeping;
+    struct circuits *circuits;
+    const char *probing;   /* account that the claim under way probes, or NULL */
     size_t asked;          /* slots of the claim under way */
     int64_t claim_boot_ms; /* when it was asked: the lease cannot have begun before */
     int64_t claim_us;
@@ -59,7 +61,10 @@ struct dispatch *dispatch_new(const struct dispatch_deps *deps)
     struct dispatch *d = xcalloc(1, sizeof *d);
 
     d->deps = *deps;
-    d->attempts = (struct attempt_deps){.config = deps->config,
+    d->circuits = circuits_new(deps->config, deps->metrics);
+    d->attempts = (struct attempt_deps){.loop = deps->loop,
+                                        .circuits = d->circuits,
+                                        .config = deps->config,
                                         .metrics = deps->metrics,
                                         .http = deps->http,
                                         .on_end = on_attempt_end,
@@ -87,6 +92,7 @@ void dispatch_free(struct dispatch **d)
     if (!*d)
         return;
     drop_ended(*d, (*d)->ended_count);
+    circuits_free(&(*d)->circuits);
     loop_timer_free(&(*d)->due_timer);
     loop_timer_free(&(*d)->sweep_timer);
     free(*d);
@@ -174,6 +180,7 @@ static void start_attempt(struct dispatch *d, const struct ledger_claim *claim, 
 
     if (!has_lease_left(d, claim)) {
         log_warn("claim came too late for an attempt, given back", log_str("messageId", claim->message_id));
+        circuits_probe_missed(d->circuits, claim->account, loop_now_ms(d->deps.loop));
         if (ledger_release(d->deps.ledger, claim->message_id, claim->fence, on_released, d) != 0)
             log_warn("could not give a claim back", log_str("messageId", claim->message_id));
         return;
@@ -208,22 +215,37 @@ static void count_held(const struct dispatch *d, const struct ledger_wait *wait)
         metric_add(d->deps.metrics, &METRIC_THROTTLED, (double)wait->held_contact, "contact", NULL);
 }
 
+/* The next look: a head that becomes due, or the probe of an account that is down. */
+static void plan_wake(struct dispatch *d, int64_t next_due_ms)
+{
+    int64_t probe_at = circuits_next_probe_at(d->circuits), now = loop_now_ms(d->deps.loop);
+    int64_t wait_ms = next_due_ms;
+
+    if (probe_at >= 0 && (wait_ms < 0 || probe_at - now < wait_ms))
+        wait_ms = probe_at > now ? probe_at - now : 0;
+    if (wait_ms >= 0 && d->open)
+        loop_timer_start(d->due_timer, wait_ms);
+}
+
 static void on_claimed(void *arg, const struct ledger_claim *claims, size_t count,
                        const struct ledger_wait *wait, const struct err *e)
 {
     struct dispatch *d = arg;
     double claim_ms = (double)(clock_mono_us() - d->claim_us) / 1000.0;
+    const char *probing = d->probing;
 
     d->claiming = false;
+    d->probing = NULL;
+    if (probing && (e || count == 0))
+        circuits_probe_missed(d->circuits, probing, loop_now_ms(d->deps.loop));
     if (e) {
         statement_failed(d, "could not claim deliveries, will try again", e);
         return;
     }
     for (size_t i = 0; i < count; i++)
         start_attempt(d, &claims[i], claim_ms);
-    if (wait->next_due_ms >= 0 && d->open)
-        loop_timer_start(d->due_timer, wait->next_due_ms);
-    if (count == d->asked)
+    plan_wake(d, wait->next_due_ms);
+    if (count == d->asked || wait->cancelled > 0 || probing)
         d->wanted = true;
     count_held(d, wait);
 }
@@ -231,17 +253,25 @@ static void on_claimed(void *arg, const struct ledger_claim *claims, size_t coun
 static void claim(struct dispatch *d)
 {
     size_t limit = (size_t)d->deps.config->consumer.max_in_flight;
+    const char *down[CONFIG_MAX_ACCOUNTS];
+    struct ledger_ask ask = {.skip = down};
 
-    /* ended attempts hold their lanes until they are settled; a ledger that lags must not be asked for
-     * ever more */
+    /* ended attempts hold their lanes until they are settled; a ledger that lags must not be asked for ever
+     * more */
     if (d->running >= limit || d->ended_count >= limit + SETTLE_BATCH)
         return;
-    d->asked = limit - d->running;
+    d->probing = circuits_take_probe(d->circuits, loop_now_ms(d->deps.loop));
+    ask.only = d->probing;
+    ask.slots = d->probing ? 1 : limit - d->running;
+    ask.skip_count = d->probing ? 0 : circuits_down(d->circuits, down, CONFIG_MAX_ACCOUNTS);
+    d->asked = ask.slots;
     d->claim_boot_ms = clock_boot_ms();
     d->claim_us = clock_mono_us();
-    if (ledger_claim(d->deps.ledger, d->asked, on_claimed, d) == 0) {
+    if (ledger_claim(d->deps.ledger, &ask, on_claimed, d) == 0) {
         d->claiming = true;
         d->wanted = false;
+    } else if (d->probing) {
+        circuits_probe_missed(d->circuits, d->probing, loop_now_ms(d->deps.loop));
     }
 }
 

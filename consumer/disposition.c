@@ -59,7 +59,8 @@ struct disposition disposition_decide(const struct disposition_input *in)
     case OUTCOME_DELIVERED:
         return (struct disposition){.kind = DISPOSITION_DONE, .counted = true};
     case OUTCOME_TEMPFAIL:
-        return retry_or_park(in);
+        /* the circuit decides when the account is tried again, the lane just waits for its turn */
+        return in->account_down ? hold(in, 0) : retry_or_park(in);
     case OUTCOME_THROTTLED:
         return hold(in, in->retry_after_ms >= 0 ? 0 : DISPOSITION_THROTTLE_MS);
     case OUTCOME_PERMFAIL:
@@ -68,7 +69,7 @@ struct disposition disposition_decide(const struct disposition_input *in)
         return (struct disposition){
             .kind = DISPOSITION_RECONCILE, .wait_ms = in->uncertain_wait_ms, .counted = true};
     case OUTCOME_AUTH:
-        return hold(in, DISPOSITION_ACCOUNT_MS);
+        return hold(in, in->account_down ? 0 : DISPOSITION_ACCOUNT_MS);
     }
     return (struct disposition){.kind = DISPOSITION_PARK, .counted = true};
 }

@@ -31,6 +31,7 @@ struct disposition_input {
     enum outcome outcome;
     int attempts;           /* counted tries, this one included; >= 1 */
     int64_t retry_after_ms; /* the provider's wish; -1 = none */
+    bool account_down;      /* the account's circuit is open: a failure says nothing about this message */
     const struct config_retry *ladder;
     int64_t uncertain_wait_ms;
     uint64_t random; /* uniform; for the jitter */

@@ -27,6 +27,8 @@ struct call {
         ledger_done_fn *done;
         ledger_swept_fn *swept;
         ledger_parked_fn *parked;
+        ledger_failed_fn *failed;
+        ledger_overdue_fn *overdue;
     };
     void *arg;
     size_t count;
@@ -168,20 +170,6 @@ static void write_published(struct db_params *p, const struct ledger_arrival *a)
     else
         db_item_null(p);
 }
-static void write_error(struct db_params *p, const struct ledger_arrival *a)
-{
-    struct buf text;
-
-    if (a->reply->status != REPLY_ERROR) {
-        db_item_null(p);
-        return;
-    }
-    buf_init(&text, 4096);
-    buf_printf(&text, "agent: %.128s: %.1000s", a->reply->error.code ? a->reply->error.code : "ERROR",
-               a->reply->error.message ? a->reply->error.message : "no message");
-    item_text(p, buf_str(&text));
-    buf_fini(&text);
-}
 static void write_payload(struct db_params *p, const struct ledger_arrival *a)
 {
     db_item_bytes(p, a->body, a->body_len);
@@ -204,8 +192,8 @@ static const struct {
     {DB_TEXT, write_message_id},  {DB_UUID, write_original},  {DB_TEXT, write_status},
     {DB_BOOL, write_has_content}, {DB_TEXT, write_jid},       {DB_TEXT, write_address},
     {DB_TEXT, write_channel},     {DB_UUID, write_workspace}, {DB_UUID, write_conversation},
-    {DB_UUID, write_contact},     {DB_INT8, write_published}, {DB_TEXT, write_error},
-    {DB_BYTEA, write_payload},    {DB_TEXT, write_headers},   {DB_INT4, write_replay},
+    {DB_UUID, write_contact},     {DB_INT8, write_published}, {DB_BYTEA, write_payload},
+    {DB_TEXT, write_headers},     {DB_INT4, write_replay},
 };
 
 static enum ledger_accept_result accept_result(const char *word)
@@ -260,11 +248,10 @@ int ledger_accept(struct ledger *l, const struct ledger_arrival *const *arrivals
         db_array_end(p);
     }
     db_param_text(p, buf_str(&l->accounts));
-    return run(
-        l->deps.accept_db,
-        "select message_id, result, orphan, coalesce(reason, '') from "
-        "agwb.accept_replies($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16::jsonb)",
-        p, on_accepted, &(struct call){.accepted = done, .arg = arg, .count = count});
+    return run(l->deps.accept_db,
+               "select message_id, result, orphan, coalesce(reason, '') from "
+               "agwb.accept_replies($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::jsonb)",
+               p, on_accepted, &(struct call){.accepted = done, .arg = arg, .count = count});
 }
 
 /* --- claim, settle --- */
@@ -306,7 +293,8 @@ static struct ledger_wait wait_of_row(const struct db_result *r, size_t row)
     return (struct ledger_wait){.next_due_ms = db_is_null(r, row, 15) ? -1 : db_int(r, row, 15),
                                 .held_all = db_int(r, row, 16),
                                 .held_account = db_int(r, row, 17),
-                                .held_contact = db_int(r, row, 18)};
+                                .held_contact = db_int(r, row, 18),
+                                .cancelled = db_int(r, row, 19)};
 }
 
 static void on_claimed(void *arg, const struct db_result *r, const struct err *e)
@@ -332,17 +320,24 @@ static void on_claimed(void *arg, const struct db_result *r, const struct err *e
     free(claims);
 }
 
-int ledger_claim(struct ledger *l, size_t slots, ledger_claimed_fn *done, void *arg)
+int ledger_claim(struct ledger *l, const struct ledger_ask *ask, ledger_claimed_fn *done, void *arg)
 {
     struct db_params *p = &l->params;
 
     db_params_clear(p);
     db_param_text(p, l->deps.owner);
-    db_param_int4(p, (int32_t)slots);
+    db_param_int4(p, (int32_t)ask->slots);
     db_param_int8(p, l->deps.config->consumer.lease_ms);
+    db_param_bool(p, l->deps.config->consumer.drop_stale);
+    db_array_begin(p, DB_TEXT);
+    for (size_t i = 0; i < ask->skip_count; i++)
+        item_text(p, ask->skip[i]);
+    db_array_end(p);
+    db_param_text(p, ask->only);
     add_limits(l, p);
-    return run(l->deps.work_db, "select * from agwb.claim_deliveries($1, $2, $3, $4, $5, $6, $7)", p,
-               on_claimed, &(struct call){.claimed = done, .arg = arg});
+    return run(l->deps.work_db,
+               "select * from agwb.claim_deliveries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", p, on_claimed,
+               &(struct call){.claimed = done, .arg = arg});
 }
 
 static void on_settled(void *arg, const struct db_result *r, const struct err *e)
@@ -487,6 +482,125 @@ int ledger_release(struct ledger *l, const char *message_id, int32_t fence, ledg
     db_array_end(p);
     return run(l->deps.work_db, "select agwb.release_deliveries($1, $2)", p, on_done,
                &(struct call){.done = done, .arg = arg});
+}
+
+/* --- requests that will not be answered --- */
+
+static enum ledger_fail_result fail_result(const char *word)
+{
+    static const char *const WORDS[] = {[LEDGER_FAIL_FALLBACK] = "fallback",
+                                        [LEDGER_FAIL_QUIET] = "quiet",
+                                        [LEDGER_FAIL_AGAIN] = "again",
+                                        [LEDGER_FAIL_ANSWERED] = "answered",
+                                        [LEDGER_FAIL_UNKNOWN] = "unknown"};
+
+    for (size_t i = 0; i < sizeof WORDS / sizeof WORDS[0]; i++) {
+        if (strcmp(WORDS[i], word) == 0)
+            return (enum ledger_fail_result)i;
+    }
+    return LEDGER_FAIL_UNKNOWN;
+}
+
+static void on_failed(void *arg, const struct db_result *r, const struct err *e)
+{
+    struct call c = take(arg);
+    enum ledger_fail_result *results;
+    struct err short_answer;
+
+    if (e) {
+        c.failed(c.arg, NULL, 0, e);
+        return;
+    }
+    if (db_rows(r) != c.count) {
+        err_set(&short_answer, ERR_BUG, 0, "agwb.fail_requests answered %zu rows for %zu requests",
+                db_rows(r), c.count);
+        c.failed(c.arg, NULL, 0, &short_answer);
+        return;
+    }
+    results = xcalloc(c.count, sizeof *results);
+    for (size_t i = 0; i < c.count; i++)
+        results[i] = fail_result(db_text(r, i, 1));
+    c.failed(c.arg, results, c.count, NULL);
+    free(results);
+}
+
+/* A fallback's id is derived from its request's: however often a request dies, it is the same message. */
+static void write_fallback_ids(struct db_params *p, const struct ledger_failure *items, size_t count)
+{
+    static const char NAMESPACE[] = "6ba7b812-9dad-11d1-80b4-00c04fd430c8"; /* RFC 9562: ISO OID */
+    char id[UUID_TEXT_LEN + 1];
+
+    db_array_begin(p, DB_TEXT);
+    for (size_t i = 0; i < count; i++) {
+        uuid_v5(NAMESPACE, items[i].job_id, strlen(items[i].job_id), id);
+        item_text(p, id);
+    }
+    db_array_end(p);
+}
+
+/* The waits before each further try, in order: one row of the ladder for each. */
+static void add_job_ladder(struct db_params *p, const struct config_retry *ladder)
+{
+    db_array_begin(p, DB_INT8);
+    for (int n = 1; n < ladder->tries; n++)
+        db_item_int8(p, backoff_jittered_ms(&ladder->backoff, n, random_u64()));
+    db_array_end(p);
+}
+
+int ledger_fail(struct ledger *l, const struct ledger_failure *items, size_t count, ledger_failed_fn *done,
+                void *arg)
+{
+    struct db_params *p = &l->params;
+
+    db_params_clear(p);
+    db_array_begin(p, DB_UUID);
+    for (size_t i = 0; i < count; i++)
+        item_text(p, items[i].job_id);
+    db_array_end(p);
+    write_fallback_ids(p, items, count);
+    db_array_begin(p, DB_TEXT);
+    for (size_t i = 0; i < count; i++)
+        item_text(p, items[i].reason);
+    db_array_end(p);
+    db_array_begin(p, DB_BOOL);
+    for (size_t i = 0; i < count; i++)
+        db_item_bool(p, items[i].retry);
+    db_array_end(p);
+    add_job_ladder(p, &l->deps.config->retry.job);
+    db_param_text(p, l->deps.config->consumer.fallback_text);
+    db_param_int8(p, l->deps.config->consumer.fallback_window_ms);
+    db_param_text(p, buf_str(&l->accounts));
+    return run(l->deps.accept_db, "select * from agwb.fail_requests($1, $2, $3, $4, $5, $6, $7, $8::jsonb)",
+               p, on_failed, &(struct call){.failed = done, .arg = arg, .count = count});
+}
+
+static void on_overdue(void *arg, const struct db_result *r, const struct err *e)
+{
+    struct call c = take(arg);
+    const char **ids;
+    size_t rows;
+
+    if (e) {
+        c.overdue(c.arg, NULL, 0, e);
+        return;
+    }
+    rows = db_rows(r);
+    ids = xcalloc(rows ? rows : 1, sizeof *ids);
+    for (size_t i = 0; i < rows; i++)
+        ids[i] = db_text(r, i, 0);
+    c.overdue(c.arg, ids, rows, NULL);
+    free(ids);
+}
+
+int ledger_overdue(struct ledger *l, size_t limit, ledger_overdue_fn *done, void *arg)
+{
+    struct db_params *p = &l->params;
+
+    db_params_clear(p);
+    db_param_int8(p, l->deps.config->publisher.answer_timeout_ms);
+    db_param_int4(p, (int32_t)limit);
+    return run(l->deps.accept_db, "select * from agwb.overdue_jobs($1, $2)", p, on_overdue,
+               &(struct call){.overdue = done, .arg = arg});
 }
 
 /* --- chores --- */

@@ -43,7 +43,7 @@ enum ledger_accept_result {
     LEDGER_ACCEPTED = 0,
     LEDGER_DUPLICATE,  /* same id, same body: the ledger has it */
     LEDGER_CONFLICT,   /* same id, other body: not stored */
-    LEDGER_ERROR,      /* an agent's error without text: its job has ended */
+    LEDGER_ERROR,      /* an agent's error without text: ledger_fail is next */
     LEDGER_EMPTY,      /* partial without anything to send */
     LEDGER_UNROUTABLE, /* stored as parked; reason says why */
 };
@@ -74,11 +74,20 @@ struct ledger_claim {
 struct ledger_wait {
     int64_t next_due_ms;                          /* until the next lane's head may go; -1 = nothing waits */
     int64_t held_all, held_account, held_contact; /* how often a limit held something back */
+    int64_t cancelled;                            /* heads that must not be sent any more */
 };
 typedef void ledger_claimed_fn(void *arg, const struct ledger_claim *claims, size_t count,
                                const struct ledger_wait *wait, const struct err *e);
-/* Claims up to `slots` lane heads within the limits of the configuration. */
-int ledger_claim(struct ledger *l, size_t slots, ledger_claimed_fn *done, void *arg) MUST_CHECK;
+struct ledger_ask {
+    size_t slots;
+    const char *const *skip; /* accounts to leave alone: their circuit is open */
+    size_t skip_count;
+    const char *only; /* the one account to probe, or NULL */
+};
+/* Claims up to `slots` lane heads within the limits of the configuration. What must not be sent any more is
+ * cancelled on the way. */
+int ledger_claim(struct ledger *l, const struct ledger_ask *ask, ledger_claimed_fn *done,
+                 void *arg) MUST_CHECK;
 
 /* Those that were settled, with the job's times where the settlement completed one. A missing one belonged
  * to a newer claim. */
@@ -95,6 +104,30 @@ typedef void ledger_done_fn(void *arg, const struct err *e);
 /* Gives back a claim that was not started. */
 int ledger_release(struct ledger *l, const char *message_id, int32_t fence, ledger_done_fn *done,
                    void *arg) MUST_CHECK;
+
+/* --- requests that will not be answered --- */
+struct ledger_failure {
+    const char *job_id; /* a uuid */
+    const char *reason;
+    bool retry; /* the job's ladder comes first */
+};
+
+enum ledger_fail_result {
+    LEDGER_FAIL_FALLBACK = 0, /* the contact gets the fallback text */
+    LEDGER_FAIL_QUIET,        /* it got one just now, or cannot be reached */
+    LEDGER_FAIL_AGAIN,        /* the job is tried again */
+    LEDGER_FAIL_ANSWERED,     /* a real reply is in the ledger: nothing was done */
+    LEDGER_FAIL_UNKNOWN,      /* no such job */
+};
+typedef void ledger_failed_fn(void *arg, const enum ledger_fail_result *results, size_t count,
+                              const struct err *e);
+/* Results come in the order of the items. job_ids must be distinct. */
+int ledger_fail(struct ledger *l, const struct ledger_failure *items, size_t count, ledger_failed_fn *done,
+                void *arg) MUST_CHECK;
+
+typedef void ledger_overdue_fn(void *arg, const char *const *job_ids, size_t count, const struct err *e);
+/* Published jobs without any reply since publisher.answer_timeout_ms. */
+int ledger_overdue(struct ledger *l, size_t limit, ledger_overdue_fn *done, void *arg) MUST_CHECK;
 
 /* --- chores --- */
 struct ledger_sweep {

@@ -10,13 +10,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/utf8.h"
+#include "base/uuid.h"
 #include "consumer/replay.h"
 #include "domain/contact.h"
 #include "domain/families.h"
 
 enum { BATCH_MAX = 100, RETRY_MS = 500, HEADERS_LIMIT = 16 * 1024 };
 
-enum arrival_state { ARRIVAL_WAITING = 0, ARRIVAL_BATCHED, ARRIVAL_PARKING, ARRIVAL_DONE };
+enum arrival_state { ARRIVAL_WAITING = 0, ARRIVAL_BATCHED, ARRIVAL_FAILING, ARRIVAL_PARKING, ARRIVAL_DONE };
 
 struct arrival {
     struct arrival *next;
@@ -30,6 +31,8 @@ struct arrival {
     char *headers_json;
     const char *traceparent; /* NULL when none */
     int32_t replay;          /* 0 = none */
+    bool late;               /* came by dlx_webhook */
+    const char *death;       /* what the broker says of its death; NULL when it came alive */
 };
 
 struct receive {
@@ -125,18 +128,21 @@ static void on_parked(void *arg)
     a->owner->done_any = true;
 }
 
-static void park(struct receive *r, struct arrival *a, enum deadletter_reason reason, const char *text)
+static void park(struct receive *r, struct arrival *a, enum parking_reason reason, const char *text)
 {
-    struct deadletter_note note = {.reason = reason,
-                                   .text = text,
-                                   .message_id = a->reply ? a->reply->message_id : NULL,
-                                   .body = a->body,
-                                   .body_len = a->body_len,
-                                   .traceparent = a->traceparent,
-                                   .first_seen_ms = clock_wall_ms()};
+    struct parking_note note = {.queue = TOPOLOGY_WB_PARKED,
+                                .origin = r->deps.config->topology.webhook_queue,
+                                .death = a->death,
+                                .reason = reason,
+                                .text = text,
+                                .message_id = a->reply ? a->reply->message_id : NULL,
+                                .body = a->body,
+                                .body_len = a->body_len,
+                                .traceparent = a->traceparent,
+                                .first_seen_ms = clock_wall_ms()};
 
     a->state = ARRIVAL_PARKING;
-    deadletter_add(r->deps.deadletter, &note, on_parked, a);
+    parking_add(r->deps.parking, &note, on_parked, a);
 }
 
 static struct arrival *arrival_new(struct receive *r, const struct broker_delivery *d)
@@ -151,6 +157,8 @@ static struct arrival *arrival_new(struct receive *r, const struct broker_delive
     a->body = arena_dup(a->arena, d->body, d->body_len);
     a->headers_json = keep_headers(a->arena, d, &a->traceparent);
     a->replay = replay_of(d);
+    a->late = strcmp(d->queue, TOPOLOGY_DLX_WEBHOOK) == 0;
+    a->death = arena_strdup(a->arena, d->death.reason);
     if (r->tail)
         r->tail->next = a;
     else
@@ -158,6 +166,14 @@ static struct arrival *arrival_new(struct receive *r, const struct broker_delive
     r->tail = a;
     r->count++;
     return a;
+}
+
+/* The age counts from the reply's own time, else from the property the agent's client set. */
+static bool is_fresh(const struct receive *r, const struct broker_delivery *d, const struct reply *reply)
+{
+    int64_t at = reply->timestamp_ms > 0 ? reply->timestamp_ms : d->timestamp * 1000;
+
+    return at > 0 && clock_wall_ms() - at <= r->deps.config->consumer.late_reply_max_ms;
 }
 
 void receive_on_delivery(struct receive *r, const struct broker_delivery *d)
@@ -177,12 +193,16 @@ void receive_on_delivery(struct receive *r, const struct broker_delivery *d)
     reply = arena_alloc(a->arena, sizeof *reply);
     if (message_parse_reply(a->body, a->body_len, a->arena, reply, &e) == 0) {
         a->reply = reply;
+        if (a->late && !is_fresh(r, d, reply)) {
+            park(r, a, PARKING_LATE, "dead and older than late_reply_max_ms, or of unknown age");
+            return;
+        }
         a->state = ARRIVAL_WAITING;
         r->waiting++;
         return;
     }
     metric_add(r->deps.metrics, &METRIC_CONSUMED, 1, "invalid", NULL);
-    park(r, a, DEADLETTER_INVALID, e.text);
+    park(r, a, PARKING_INVALID, e.text);
 }
 
 void receive_on_down(struct receive *r)
@@ -205,14 +225,14 @@ void receive_on_down(struct receive *r)
 
 /* --- accepting --- */
 
-static const char *result_label(enum ledger_accept_result result)
+static const char *result_label(const struct arrival *a, enum ledger_accept_result result)
 {
     switch (result) {
     case LEDGER_ACCEPTED:
     case LEDGER_ERROR:
     case LEDGER_EMPTY:
     case LEDGER_UNROUTABLE:
-        return "accepted";
+        return a->late ? "late" : "accepted";
     case LEDGER_DUPLICATE:
         return "duplicate";
     case LEDGER_CONFLICT:
@@ -254,22 +274,61 @@ static void log_consumed(const struct arrival *a, const struct ledger_accepted *
              log_str("status", reply_status_name(reply->status)), processing,
              log_str("result", result->result == LEDGER_EMPTY   ? "empty"
                                : result->result == LEDGER_ERROR ? "error"
-                                                                : result_label(result->result)),
+                                                                : result_label(a, result->result)),
              log_str("reason", result->reason[0] ? result->reason : NULL));
+}
+
+static void on_request_failed(void *arg, enum ledger_fail_result result)
+{
+    struct arrival *a = arg;
+
+    (void)result;
+    a->state = ARRIVAL_DONE;
+    a->owner->done_any = true;
+}
+
+/* An agent's error without text: its request will not be answered. With agent.retry_errors the job's own
+ * ladder comes first. */
+static void fail_request(struct receive *r, struct arrival *a)
+{
+    const struct reply *reply = a->reply;
+    struct ledger_failure failure = {.job_id = reply->original_message_id};
+    struct buf reason;
+
+    if (!is_uuid(reply->original_message_id)) {
+        on_request_failed(a, LEDGER_FAIL_UNKNOWN);
+        return;
+    }
+    buf_init(&reason, 2048);
+    buf_printf(&reason, "agent: %.128s: %.1000s", reply->error.code ? reply->error.code : "ERROR",
+               reply->error.message ? reply->error.message : "no message");
+    failure.reason = buf_str(&reason);
+    failure.retry = r->deps.config->agent.retry_errors;
+    a->state = ARRIVAL_FAILING;
+    fallback_add(r->deps.fallback, &failure, on_request_failed, a);
+    buf_fini(&reason);
 }
 
 static void finish(struct receive *r, struct arrival *a, const struct ledger_accepted *result)
 {
-    metric_add(r->deps.metrics, &METRIC_CONSUMED, 1, result_label(result->result), NULL);
+    metric_add(r->deps.metrics, &METRIC_CONSUMED, 1, result_label(a, result->result), NULL);
     log_consumed(a, result);
     if (result->result == LEDGER_CONFLICT) {
-        park(r, a, DEADLETTER_ID_CONFLICT, "$.messageId: already used by a reply with another body");
+        park(r, a, PARKING_ID_CONFLICT, "$.messageId: already used by a reply with another body");
+        return;
+    }
+    if (result->result == LEDGER_DUPLICATE && a->late) {
+        park(r, a, PARKING_DUPLICATE, "dead, and in the ledger already");
         return;
     }
     if (result->result != LEDGER_DUPLICATE)
         count_agent(r, a->reply);
     if (result->orphan && result->result == LEDGER_ACCEPTED)
         metric_add(r->deps.metrics, &METRIC_ORPHANS, 1, NULL, NULL);
+    if (result->result == LEDGER_ERROR) {
+        fail_request(r, a);
+        return;
+    }
     a->state = ARRIVAL_DONE;
     r->done_any = true;
 }
@@ -290,7 +349,7 @@ static void batch_at_fault(struct receive *r, const struct err *e)
         struct arrival *culprit = r->batch[0];
         r->batch_count = 0;
         metric_add(r->deps.metrics, &METRIC_CONSUMED, 1, "invalid", NULL);
-        park(r, culprit, DEADLETTER_POISON, e->text);
+        park(r, culprit, PARKING_POISON, e->text);
         return;
     }
     r->batch_limit = r->batch_count / 2;

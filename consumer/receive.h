@@ -1,14 +1,15 @@
-/* What arrives on wb_queue: checked, accepted into the ledger by batch, and only then acknowledged.
- * Custody is decided here: the broker is told after the commit, or after the copy in wb_parked is
- * confirmed, and in no other case. */
+/* What arrives on wb_queue, and what died there and comes by dlx_webhook: checked, accepted into the
+ * ledger by batch, and only then acknowledged. Custody is decided here: the broker is told after the
+ * commit, or after the copy in wb_parked is confirmed, and in no other case. */
 #ifndef AGWB_CONSUMER_RECEIVE_H
 #define AGWB_CONSUMER_RECEIVE_H
 
 #include <stdbool.h>
 
 #include "base/metrics.h"
-#include "consumer/deadletter.h"
+#include "consumer/fallback.h"
 #include "consumer/ledger.h"
+#include "consumer/parking.h"
 #include "domain/config.h"
 #include "io/broker.h"
 #include "io/loop.h"
@@ -21,7 +22,8 @@ struct receive_deps { /* borrowed */
     struct metrics *metrics;
     struct broker *broker; /* consumes; its handlers must call receive_on_delivery and receive_on_down */
     struct ledger *ledger;
-    struct deadletter *deadletter;
+    struct parking *parking;
+    struct fallback *fallback;
     void (*on_accepted)(void *arg); /* the ledger has new deliveries (or parked ones) */
     void *arg;
 };

@@ -300,7 +300,7 @@ static bool publish_next(struct outbox *o)
                                .body_len = n->body_len,
                                .message_id = n->id,
                                .content_type = "application/json",
-                               .type = "ai.request",
+                               .type = "agwb.request",
                                .app_id = "agwb-publisher",
                                .timestamp_s = clock_wall_ms() / 1000,
                                .expiration_ms = topology->agent_ttl_ms,

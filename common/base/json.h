@@ -16,6 +16,8 @@ enum { JSON_MAX_BYTES = 256 * 1024, JSON_MAX_DEPTH = 32, JSON_MAX_MEMBERS = 256,
  * no duplicate key in one object, numbers finite and at most 63 characters (cJSON reads no more). Else -1 and ERR_DATA with byte offset and JSON path:
  * "$.contact at byte 17: ...". No recursion, no allocation; about 70 KiB of stack for the key check. */
 int json_scan(const char *bytes, size_t len, struct err *e) MUST_CHECK;
+/* The same for a text that is to stand inside another, `levels` (0 to 32) deep. Path and offset count from the text's own beginning. */
+int json_scan_nested(const char *bytes, size_t len, size_t levels, struct err *e) MUST_CHECK;
 
 struct json;           /* a parsed document; owns its nodes */
 struct json_node;      /* borrowed from its document; NULL stands for "absent" in every accessor */

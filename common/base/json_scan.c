@@ -37,15 +37,14 @@ struct scan {
     const char *bytes;
     size_t len, at;
     enum expect expect;
-    size_t depth;
-    struct frame frames[JSON_MAX_DEPTH];
+    size_t depth, max_depth;
+    struct frame *frames;  /* of all open containers, innermost last */
     struct seen_key *keys; /* of all open objects, innermost last */
     size_t key_count;
     struct err *e;
 };
 
-/* --- faults
- * ------------------------------------------------------------------------------------------------------ */
+/* --- faults -------------------------------------------------------------------------------------------- */
 
 static bool is_plain_name(const char *key, size_t len)
 {
@@ -116,8 +115,7 @@ static int unexpected(const struct scan *s, const char *expected)
     return fault(s, "expected %s, found byte 0x%02x", expected, c);
 }
 
-/* --- small steps
- * ------------------------------------------------------------------------------------------------- */
+/* --- small steps --------------------------------------------------------------------------------------- */
 
 /* NUL at the end of the bytes: no rule ever expects a NUL, so both are refused alike. */
 static char peek(const struct scan *s)
@@ -160,7 +158,7 @@ static void end_value(struct scan *s)
 
 static int open_container(struct scan *s, bool is_object)
 {
-    if (s->depth == JSON_MAX_DEPTH)
+    if (s->depth == s->max_depth)
         return fault(s, "more than %d levels", JSON_MAX_DEPTH);
     s->frames[s->depth++] = (struct frame){.is_object = is_object, .first_key = s->key_count};
     s->expect = is_object ? EXPECT_FIRST_KEY : EXPECT_FIRST_ITEM;
@@ -176,20 +174,20 @@ static void close_container(struct scan *s)
     end_value(s);
 }
 
-/* --- strings
- * ----------------------------------------------------------------------------------------------------- */
+/* --- strings ------------------------------------------------------------------------------------------- */
 
 enum string_byte { STRING_CONTROL = 0, STRING_PLAIN, STRING_QUOTE, STRING_ESCAPE, STRING_MULTIBYTE };
 
+/* clang-format off */
 static const unsigned char string_bytes[256] = {
-    [0x20] = STRING_PLAIN,
-    STRING_PLAIN,
-    STRING_QUOTE,
+    [0x20 ... 0x21] = STRING_PLAIN,
+    [0x22] = STRING_QUOTE,
     [0x23 ... 0x5b] = STRING_PLAIN,
     [0x5c] = STRING_ESCAPE,
     [0x5d ... 0x7f] = STRING_PLAIN,
     [0x80 ... 0xff] = STRING_MULTIBYTE,
 };
+/* clang-format on */
 
 static int hex_value(char c)
 {
@@ -263,12 +261,32 @@ static int scan_multibyte(struct scan *s)
     return 0;
 }
 
+/* Eight bytes at once: true when all are STRING_PLAIN. In each byte the top bit tells: of the byte itself, or
+ * of a difference that became negative. */
+static bool is_plain_8(const char *bytes)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t v;
+    memcpy(&v, bytes, sizeof v);
+    uint64_t below_space = v - ones * 0x20;
+    uint64_t is_quote = (v ^ ones * '"') - ones;
+    uint64_t is_escape = (v ^ ones * '\\') - ones;
+    return ((v | below_space | is_quote | is_escape) & ones * 0x80) == 0;
+}
+
+static void skip_plain(struct scan *s)
+{
+    while (s->len - s->at >= 8 && is_plain_8(s->bytes + s->at))
+        s->at += 8;
+    while (s->at < s->len && string_bytes[(unsigned char)s->bytes[s->at]] == STRING_PLAIN)
+        s->at++;
+}
+
 /* From behind the opening quote to behind the closing one. */
 static int scan_string(struct scan *s)
 {
     for (;;) {
-        while (s->at < s->len && string_bytes[(unsigned char)s->bytes[s->at]] == STRING_PLAIN)
-            s->at++;
+        skip_plain(s);
         if (s->at == s->len)
             return fault(s, "the string has no end");
         int rc = 0;
@@ -293,8 +311,7 @@ static int scan_string(struct scan *s)
     }
 }
 
-/* --- keys
- * -------------------------------------------------------------------------------------------------------- */
+/* --- keys ---------------------------------------------------------------------------------------------- */
 
 static uint32_t unescape(const char **p)
 {
@@ -314,8 +331,7 @@ static uint32_t unescape(const char **p)
     return 0x10000 + ((uint32_t)(unit - 0xd800) << 10) + (uint32_t)(low - 0xdc00);
 }
 
-/* The next character that a scanned string stands for; 0 at its closing quote (no scanned string holds a
- * NUL). */
+/* The next character that a scanned string stands for; 0 at its closing quote (NUL was refused before). */
 static uint32_t next_char(const char **p)
 {
     if (**p == '"')
@@ -323,11 +339,15 @@ static uint32_t next_char(const char **p)
     return **p == '\\' ? unescape(p) : utf8_next(p);
 }
 
+/* FNV-1a by characters, not bytes: "a" and "\u0061" are one key. */
 static uint32_t hash_key(const char *key)
 {
-    uint32_t hash = 2166136261u; /* FNV-1a, by characters: "a" and "\u0061" are one key */
+    const uint32_t prime = 16777619;
+    uint32_t hash = 2166136261;
+    for (; string_bytes[(unsigned char)*key] == STRING_PLAIN; key++)
+        hash = (hash ^ (unsigned char)*key) * prime;
     for (uint32_t c = next_char(&key); c != 0; c = next_char(&key))
-        hash = (hash ^ c) * 16777619u;
+        hash = (hash ^ c) * prime;
     return hash;
 }
 
@@ -383,8 +403,7 @@ static int scan_key(struct scan *s)
     return 0;
 }
 
-/* --- values
- * ------------------------------------------------------------------------------------------------------ */
+/* --- values -------------------------------------------------------------------------------------------- */
 
 static bool is_finite_number(const char *number, size_t len)
 {
@@ -508,11 +527,20 @@ static int scan_step(struct scan *s)
     return s->at == s->len ? 0 : unexpected(s, "nothing more");
 }
 
-int json_scan(const char *bytes, size_t len, struct err *e)
+int json_scan_nested(const char *bytes, size_t len, size_t levels, struct err *e)
 {
-    struct seen_key
-        keys[JSON_MAX_DEPTH * JSON_MAX_MEMBERS]; /* uninitialised on purpose: only what is used is touched */
-    struct scan s = {.bytes = bytes, .len = len, .expect = EXPECT_VALUE, .keys = keys, .e = e};
+    /* Uninitialised on purpose: only what is used is touched. */
+    struct seen_key keys[JSON_MAX_DEPTH * JSON_MAX_MEMBERS];
+    struct frame frames[JSON_MAX_DEPTH];
+    struct scan s = {
+        .bytes = bytes,
+        .len = len,
+        .expect = EXPECT_VALUE,
+        .max_depth = JSON_MAX_DEPTH - levels,
+        .frames = frames,
+        .keys = keys,
+        .e = e,
+    };
     if (len > JSON_MAX_BYTES) {
         s.at = JSON_MAX_BYTES;
         return fault(&s, "more than %d bytes", JSON_MAX_BYTES);
@@ -527,4 +555,9 @@ int json_scan(const char *bytes, size_t len, struct err *e)
             return -1;
     } while (!at_end);
     return 0;
+}
+
+int json_scan(const char *bytes, size_t len, struct err *e)
+{
+    return json_scan_nested(bytes, len, 0, e);
 }

@@ -10,8 +10,8 @@ size_t utf8_length(const char *bytes, size_t left)
     size_t n = p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
     if (n == 0 || n > left)
         return 0;
-    /* The second byte's range keeps out overlong forms (e0, f0), surrogates (ed) and what lies above U+10FFFF
-     * (f4). */
+    /* The second byte's range keeps out overlong forms (e0, f0), surrogates (ed) and what is too large (f4).
+     */
     unsigned char low = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
     unsigned char high = p[0] == 0xed ? 0x9f : p[0] == 0xf4 ? 0x8f : 0xbf;
     if (p[1] < low || p[1] > high)
@@ -20,6 +20,17 @@ size_t utf8_length(const char *bytes, size_t left)
         if ((p[i] & 0xc0) != 0x80)
             return 0;
     return n;
+}
+
+bool is_utf8(const char *bytes, size_t len)
+{
+    size_t n;
+    for (size_t at = 0; at < len; at += n) {
+        n = utf8_length(bytes + at, len - at);
+        if (n == 0)
+            return false;
+    }
+    return true;
 }
 
 uint32_t utf8_next(const char **p)
@@ -82,17 +93,5 @@ bool utf8_is_blank(const char *text)
     for (uint32_t c = utf8_next(&text); c != 0; c = utf8_next(&text))
         if (!utf8_is_space(c))
             return false;
-    return true;
-}
-
-bool is_utf8(const char *bytes, size_t len)
-{
-    size_t n;
-
-    for (size_t at = 0; at < len; at += n) {
-        n = utf8_length(bytes + at, len - at);
-        if (n == 0)
-            return false;
-    }
     return true;
 }

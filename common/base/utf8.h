@@ -6,9 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes of the character that begins at `bytes` (1 to 4), or 0 when the `left` bytes there do not begin with
- * one. */
+/* Bytes of the character that begins at `bytes` (1 to 4), or 0 when the `left` bytes there begin with none.
+ */
 size_t utf8_length(const char *bytes, size_t left);
+
 /* All of the bytes are characters. */
 bool is_utf8(const char *bytes, size_t len);
 

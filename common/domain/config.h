@@ -26,10 +26,10 @@ struct config_account {
     const char *name;
     const char *provider; /* "wasender", "sms_gateway", ...: checked by the consumer against what it has */
     enum channel channel;
-    const char *base_url;
+    const char *base_url; /* "" = the provider's own default; without userinfo */
     const char *token; /* from token, token_file, environment or credentials directory; NULL when none */
-    const char *user, *password;
-    const char *from;
+    const char *user, *password; /* NULL when none (given as "" counts as none) */
+    const char *from;            /* the same */
     const char *workspaces[CONFIG_MAX_WORKSPACES]; /* uuid texts; none = any workspace */
     size_t workspace_count;
     bool is_default;
@@ -118,6 +118,7 @@ void config_free(struct config **c); /* wipes secrets */
 struct config_option_info {
     const char *name; /* "limits.contact_per_minute" */
     const char *type, *range, *default_text, *environment; /* environment: "AGWB_LIMITS_CONTACT_PER_MINUTE" */
+    const char *help; /* one line */
     bool reloadable, secret;
 };
 size_t config_option_count(void);

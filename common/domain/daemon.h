@@ -19,7 +19,8 @@ struct daemon_handlers {
     int (*start)(struct daemon *d, void **work, struct err *e);
     /* Drain: stop intake, finish what is in flight, then call daemon_finished(). Called once. */
     void (*drain)(void *work);
-    /* The drain timeout passed or a second signal came: nothing more will be waited for. Then free. */
+    /* Frees the work, once, whatever ended it: after daemon_finished() or daemon_fail(), when the drain timeout passed or a second signal came (nothing more
+     * is waited for then), and after a start that failed with *work set. The loop does not turn again. */
     void (*stop)(void **work);
     /* The reloadable options of daemon_config() have changed. */
     void (*reloaded)(void *work);
@@ -48,7 +49,7 @@ struct daemon_program {
 /* The whole program: returns the exit status for main(). Errors are printed as one line "agwb-publisher: ..." on stderr (run: as a log event). */
 int daemon_main(const struct daemon_program *p, int argc, char **argv);
 
-/* --- for the work, while running ------------------------------------------------------------------------------- */
+/* --- for the work, while running --- */
 struct loop *daemon_loop(struct daemon *d);
 const struct config *daemon_config(struct daemon *d); /* stays valid; reloadable scalars change in place between turns */
 struct metrics *daemon_metrics(struct daemon *d);

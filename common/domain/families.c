@@ -49,6 +49,11 @@ const struct metric_family METRIC_DEAD_LETTERS =
 const struct metric_family METRIC_ORPHANS =
     COUNTER(.name = "agwb_orphan_replies_total",
             .help = "Accepted replies whose originalMessageId nobody knows.");
+const struct metric_family METRIC_FALLBACKS =
+    COUNTER(.name = "agwb_fallback_replies_total", .help = "Fallback replies put into the ledger.");
+const struct metric_family METRIC_CIRCUIT_OPEN =
+    GAUGE(.name = "agwb_circuit_open", .help = "1 while a sender account is left alone because it is down.",
+          .labels = {"account"});
 const struct metric_family METRIC_ANSWER_SECONDS =
     HISTOGRAM(.name = "agwb_answer_seconds", .help = "From the inbound job row to its reply sent.");
 const struct metric_family METRIC_JOB_SECONDS =
@@ -114,10 +119,10 @@ void families_register_publisher(struct metrics *m)
 void families_register_consumer(struct metrics *m)
 {
     static const struct metric_family *const LIST[] = {
-        &METRIC_CONSUMED,     &METRIC_QUEUE_SECONDS,  &METRIC_ATTEMPTS,      &METRIC_DELIVERY_SECONDS,
-        &METRIC_DELIVERIES,   &METRIC_DEAD_LETTERS,   &METRIC_ORPHANS,       &METRIC_ANSWER_SECONDS,
-        &METRIC_JOB_SECONDS,  &METRIC_THROTTLED,      &METRIC_AGENT_SECONDS, &METRIC_AGENT_TOKENS,
-        &METRIC_AGENT_ERRORS, &METRIC_AGENT_TOOL_USES};
+        &METRIC_CONSUMED,      &METRIC_QUEUE_SECONDS,  &METRIC_ATTEMPTS,     &METRIC_DELIVERY_SECONDS,
+        &METRIC_DELIVERIES,    &METRIC_DEAD_LETTERS,   &METRIC_ORPHANS,      &METRIC_FALLBACKS,
+        &METRIC_CIRCUIT_OPEN,  &METRIC_ANSWER_SECONDS, &METRIC_JOB_SECONDS,  &METRIC_THROTTLED,
+        &METRIC_AGENT_SECONDS, &METRIC_AGENT_TOKENS,   &METRIC_AGENT_ERRORS, &METRIC_AGENT_TOOL_USES};
     static const char *const RESULTS[] = {"accepted", "duplicate", "invalid", "conflict", "late", NULL};
     static const char *const STATES[] = {"ready", "sending", "uncertain", "parked", NULL};
 

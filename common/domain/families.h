@@ -20,6 +20,8 @@ extern const struct metric_family METRIC_DELIVERY_SECONDS; /* channel */
 extern const struct metric_family METRIC_DELIVERIES;       /* state */
 extern const struct metric_family METRIC_DEAD_LETTERS;     /* queue, reason */
 extern const struct metric_family METRIC_ORPHANS;
+extern const struct metric_family METRIC_FALLBACKS;
+extern const struct metric_family METRIC_CIRCUIT_OPEN; /* account */
 extern const struct metric_family METRIC_ANSWER_SECONDS;
 extern const struct metric_family METRIC_JOB_SECONDS;
 extern const struct metric_family METRIC_THROTTLED; /* limit */

@@ -14,6 +14,18 @@
 
 enum { MESSAGE_MAX_BYTES = JSON_MAX_BYTES, MESSAGE_ID_MAX = 128, MESSAGE_MAX_ATTACHMENTS = 16 };
 
+/* Characters (Unicode code points, as JSON Schema counts them); the schemas repeat these numbers. */
+enum {
+    MESSAGE_MAX_TEXT = 65536, /* a message's text, an error's message */
+    MESSAGE_MAX_NAME = 256,   /* a contact's or a file's name */
+    MESSAGE_MAX_NUMBER = 64,  /* a phone number as sent, before it is normalised */
+    MESSAGE_MAX_WORD = 128,   /* an error code, a tool's name, a MIME type */
+    MESSAGE_MAX_URL = 2048,
+    MESSAGE_MAX_CAPTION = 4096,
+    MESSAGE_MAX_EXTERNAL_ID = 256, /* the provider's id of an inbound message */
+    MESSAGE_MAX_TOOLS = 256,       /* elements, not characters */
+};
+
 enum reply_status { REPLY_SUCCESS = 0, REPLY_ERROR, REPLY_PARTIAL };
 enum reply_type { REPLY_TEXT = 0, REPLY_IMAGE, REPLY_DOCUMENT };
 /* Spelled as in SQL and on the wire: whatsapp, sms, email, website, instagram. */
@@ -24,7 +36,7 @@ const char *reply_status_name(enum reply_status s);
 
 struct reply_attachment {
     const char *url; /* never NULL */
-    const char *mime_type, *file_name, *caption; /* NULL when absent */
+    const char *mime_type, *file_name, *caption; /* NULL when absent or "" */
 };
 
 struct reply { /* strings live in the arena given to message_parse_reply; NULL when absent or null */
@@ -33,14 +45,16 @@ struct reply { /* strings live in the arena given to message_parse_reply; NULL w
     int64_t timestamp_ms;            /* Unix milliseconds; 0 when absent. On the wire seconds, or milliseconds from 1e11 on */
     enum reply_status status;
     struct {
-        const char *remote_jid, *phone_number, *name; /* phone_number normalised to E.164 */
+        /* "" counts as absent. remote_jid is of a kind that contact.h knows; phone_number is normalised to E.164. Should the two disagree, phone_number is the
+         * one to use. */
+        const char *remote_jid, *phone_number, *name;
     } contact;
     const char *text;                /* NULL when absent or only white space */
     enum reply_type type;
     struct reply_attachment attachments[MESSAGE_MAX_ATTACHMENTS];
     size_t attachment_count;
     struct {
-        const char *code, *message;
+        const char *code, *message; /* NULL when absent or "" */
     } error;
     struct {
         double processing_time_s; /* < 0 when absent */
@@ -54,14 +68,17 @@ struct reply { /* strings live in the arena given to message_parse_reply; NULL w
 };
 
 /* 0 and *r, or -1 and ERR_DATA whose text starts with the failing JSON path: "$.contact.phoneNumber: ...". Members of optional kind that are null count as
- * absent. Whether original_message_id is known is not this function's business, so a reply that names only that is valid. */
+ * absent. Whether original_message_id is known is not this function's business, so a reply that names only that is valid. `success` needs a text or an
+ * attachment; `error` and `partial` may lack both (what then goes out is policy). */
 int message_parse_reply(const char *bytes, size_t len, struct arena *a, struct reply *r, struct err *e) MUST_CHECK;
 
-struct request { /* strings borrowed; NULL = the member is written as "" or left out as the schema allows */
+struct request { /* strings borrowed; NULL = written as "" (the spec's members) or left out (ours: workspace_id and below, "" too) */
     const char *message_id; /* ai_response_queue.id */
     int64_t timestamp_s;
     const char *task_type; /* conversation, appointment, order, search */
     struct {
+        /* At least one of remote_jid, phone_number (E.164) and contact_id below. A longer name is cut to MESSAGE_MAX_NAME; a country_code that is not the
+         * beginning of phone_number is written as "". */
         const char *remote_jid, *phone_number, *name, *country_code;
     } contact;
     struct {
@@ -78,8 +95,9 @@ struct request { /* strings borrowed; NULL = the member is written as "" or left
     int64_t deadline_s; /* 0 = left out */
 };
 
-/* Appends the request's JSON to out and checks it against the same limits as a reader would (json_scan). -1 and ERR_DATA when it breaks them, e.g. too large:
- * the row is at fault, out is then as before. */
+/* Appends the request's JSON to out, members in the spec's order. What it writes passes message_check_request, given that the elements of history_json have their
+ * shape. -1 and ERR_DATA with the failing path when the values do not allow that, e.g. an unknown task type or a text too large: the row is at fault, out is then
+ * as before. */
 int message_write_request(const struct request *q, struct buf *out, struct err *e) MUST_CHECK;
 
 /* Checks a request's bytes as an agent may rely on them (tests, doctor, the stand-in agent). Same errors as message_parse_reply. */

@@ -103,7 +103,8 @@ struct broker_message {
 
 /* Starts connecting; handlers begin in a later turn. Settings, handlers and what they point at are borrowed until broker_free. */
 struct broker *broker_new(struct loop *l, const struct broker_settings *s, const struct broker_handlers *h, void *arg);
-void broker_free(struct broker **b); /* closes at once; unacked deliveries go back, handlers fall silent */
+/* Closes at once; unacked deliveries go back, handlers fall silent. Not from inside a handler. The goodbye to the broker runs on the worker pool. */
+void broker_free(struct broker **b);
 
 bool broker_is_up(const struct broker *b);
 bool broker_is_blocked(const struct broker *b);
@@ -136,7 +137,7 @@ struct broker_queue_info {
 typedef void broker_queues_fn(void *arg, const struct broker_queue_info *infos, size_t count, const struct err *e);
 void broker_query_queues(struct broker *b, const char *const *names, size_t count, broker_queues_fn *done, void *arg);
 
-/* --- one-shot use (dlq commands, doctor): blocking, no loop ------------------------------------------------- */
+/* --- one-shot use (dlq commands, doctor): blocking, no loop --- */
 struct broker_session;
 /* Connects to the first host that answers, carries out nothing of the topology, selects confirms. */
 struct broker_session *broker_session_open(const struct broker_settings *s, struct err *e);

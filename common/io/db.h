@@ -39,7 +39,7 @@ bool db_is_up(const struct db *d);
 size_t db_pending(const struct db *d); /* statements queued or in flight */
 uint64_t db_reconnects(const struct db *d);
 
-/* --- parameters ------------------------------------------------------------------------------------------------ */
+/* --- parameters --- */
 enum { DB_MAX_PARAMS = 24 };
 enum db_type { DB_TEXT = 25, DB_BYTEA = 17, DB_UUID = 2950, DB_INT4 = 23, DB_INT8 = 20, DB_BOOL = 16, DB_FLOAT8 = 701 };
 
@@ -52,7 +52,7 @@ struct db_params {
         int32_t len; /* -1 = NULL */
     } at[DB_MAX_PARAMS];
     int count;
-    size_t array_at; /* where the open array's header stands; 0 = none open */
+    size_t array_at; /* where the open array's items begin; 0 = none open */
     int32_t array_items;
 };
 void db_params_init(struct db_params *p);
@@ -75,7 +75,7 @@ void db_item_bool(struct db_params *p, bool v);
 void db_item_float8(struct db_params *p, double v);
 void db_array_end(struct db_params *p);
 
-/* --- statements ------------------------------------------------------------------------------------------------ */
+/* --- statements --- */
 /* Called once for each db_query that returned 0: with rows, or with e (class ERR_TEMPORARY: lost connection, timeouts, serialization, deadlock,
  * shutdown; ERR_CONFIG: missing function or rights; ERR_DATA: SQLSTATE 22, 23, P0001; ERR_BUG: other) and r for the SQLSTATE, or r NULL. */
 typedef void db_done_fn(void *arg, const struct db_result *r, const struct err *e);
@@ -93,7 +93,7 @@ bool db_bool(const struct db_result *r, size_t row, int col);
 const char *db_sqlstate(const struct db_result *r); /* "" on success */
 int db_column(const struct db_result *r, const char *name); /* -1 when absent */
 
-/* --- one-shot use (migrate, trace, stats, dlq): blocking, no loop ------------------------------------------------ */
+/* --- one-shot use (migrate, trace, stats, dlq): blocking, no loop --- */
 struct db_session;
 struct db_session *db_session_open(const struct db_settings *s, struct err *e);
 void db_session_close(struct db_session **ds);

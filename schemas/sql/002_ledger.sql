@@ -42,6 +42,7 @@ create index if not exists deliveries_lease on agwb.deliveries (lease_until) whe
 create index if not exists deliveries_uncertain on agwb.deliveries (next_attempt_at) where state = 'uncertain';
 create index if not exists deliveries_uncopied on agwb.deliveries (settled_at) where state = 'parked' and copied_at is null;
 create index if not exists deliveries_job on agwb.deliveries (job_id) where job_id is not null;
+create index if not exists deliveries_fallback on agwb.deliveries (contact_id, accepted_at) where kind = 'fallback';
 create index if not exists deliveries_provider on agwb.deliveries (provider_message_id) where provider_message_id is not null;
 
 create table if not exists agwb.delivery_attempts (

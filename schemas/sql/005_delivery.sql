@@ -7,6 +7,14 @@ language sql immutable as $$
     select convert_from(p_payload, 'UTF8')::jsonb #>> '{response,text}'
 $$;
 
+-- What an agent says that went wrong; null unless the reply's status is error.
+create or replace function agwb.agent_error(p_payload bytea) returns text
+language sql immutable as $$
+    select 'agent: ' || coalesce(p.body #>> '{error,code}', 'ERROR') || ': ' || coalesce(p.body #>> '{error,message}', 'no message')
+    from (select convert_from(p_payload, 'UTF8')::jsonb as body) p
+    where p.body ->> 'status' = 'error'
+$$;
+
 -- "+12025550143" from a user JID; null for every other kind.
 create or replace function agwb.number_of_jid(p_jid text) returns text
 language sql immutable as $$
@@ -46,13 +54,13 @@ end
 $$;
 
 -- Accepts a batch of checked replies, in order. result: accepted, duplicate (same id and body: the ledger has it), conflict (same id, other body:
--- nothing stored), error (an agent's error without text: the job ended, nothing to send), empty (partial without text or attachment), unroutable (stored as parked, with the reason). `orphan` says
+-- nothing stored), error (an agent's error without text: nothing stored, fail_requests() is next), empty (partial without text or attachment), unroutable (stored as parked, with the reason). `orphan` says
 -- that the request it answers is unknown. message_ids are distinct within a batch.
 create or replace function agwb.accept_replies(
     p_message_ids text[], p_originals uuid[], p_statuses text[], p_has_content boolean[],
     p_jids text[], p_addresses text[], p_channels text[],
     p_workspaces uuid[], p_conversations uuid[], p_contacts uuid[],
-    p_published_ms bigint[], p_errors text[], p_payloads bytea[], p_headers text[], p_replays integer[], p_accounts jsonb)
+    p_published_ms bigint[], p_payloads bytea[], p_headers text[], p_replays integer[], p_accounts jsonb)
 returns table (message_id text, result text, orphan boolean, reason text)
 language plpgsql as $$
 #variable_conflict use_column
@@ -63,9 +71,9 @@ begin
     return query
     with r as materialized (
         select * from unnest(p_message_ids, p_originals, p_statuses, p_has_content, p_jids, p_addresses, p_channels, p_workspaces,
-                             p_conversations, p_contacts, p_published_ms, p_errors, p_payloads, p_headers, p_replays) with ordinality
+                             p_conversations, p_contacts, p_published_ms, p_payloads, p_headers, p_replays) with ordinality
             r (message_id, original, status, has_content, jid, address, channel, workspace_id, conversation_id, contact_id,
-               published_ms, error, payload, headers, replay, position)
+               published_ms, payload, headers, replay, position)
     ), known as materialized (
         select d.message_id, d.body_sha256 from agwb.deliveries d where d.message_id = any (p_message_ids)
     ), who as materialized (
@@ -121,20 +129,23 @@ begin
         where d.message_id = r.message_id and d.state = 'parked' and d.replay < r.replay and d.lane is not null
           and d.body_sha256 = sha256(r.payload)
         returning d.message_id, d.lane, d.account
+    ), answered as (
+        -- the real answer is here: an apology that has not left is not needed any more
+        update agwb.deliveries f
+        set state = 'cancelled', reason = 'a real reply came first', settled_at = clock_timestamp()
+        from ledger l join routed w using (message_id)
+        where l.state = 'ready' and f.job_id = w.job_id and f.kind = 'fallback' and f.state = 'ready'
+        returning f.lane
     ), waiting as (
-        -- Due at once unless it already waits for its head's time. A lane with one in flight is due in vain: the claim sees that.
+        -- Due at once unless it already waits for its head's time, and that head was not just cancelled. A lane with one in flight is due in vain: the claim sees that.
         insert into agwb.lanes (lane, account, due_at)
         select distinct on (l.lane) l.lane, l.account, clock_timestamp()
         from (select x.lane, x.account from ledger x where x.state = 'ready'
               union all select x.lane, x.account from revived x) l
         order by l.lane
-        on conflict (lane) do update set due_at = coalesce(agwb.lanes.due_at, excluded.due_at)
-        returning 1
-    ), ended as (
-        update ai_response_queue q
-        set status = 'failed', error = w.error, processed_at = clock_timestamp()
-        from routed w
-        where q.id = w.job_id and w.status = 'error' and not w.has_content and q.status in ('processing', 'pending', 'error')
+        on conflict (lane) do update
+        set due_at = case when exists (select 1 from answered a where a.lane = excluded.lane) then excluded.due_at
+                     else coalesce(agwb.lanes.due_at, excluded.due_at) end
         returning 1
     )
     select r.message_id,
@@ -155,31 +166,74 @@ begin
 end
 $$;
 
+-- Why a delivery must not be sent any more, looked at in the moment of sending; null: it may go. p_drop_stale: also when the contact has written again
+-- since, so that the reply would answer something old.
+create or replace function agwb.stale_reason(d agwb.deliveries, p_drop_stale boolean) returns text
+language sql stable as $$
+    select case
+        when exists (select 1 from customer_profiles c where c.id = d.contact_id and c.opted_out_at is not null)
+            then 'the contact has opted out'
+        when exists (select 1 from conversations v where v.id = d.conversation_id and v.requires_human)
+            then 'a human has taken the conversation over'
+        when p_drop_stale and exists (
+            select 1 from ai_response_queue q
+            join messages m on m.conversation_id = d.conversation_id and m.sender_type = 'user'
+            where q.id = d.job_id and m.created_at > q.created_at and m.id is distinct from q.message_id)
+            then 'the contact has written again since'
+        end
+$$;
+
+-- Ends deliveries that must not be sent any more; their jobs end with them.
+create or replace function agwb.cancel_deliveries(p_ids text[], p_reasons text[]) returns void
+language sql as $$
+    with gone as (
+        update agwb.deliveries d
+        set state = 'cancelled', reason = r.reason, settled_at = clock_timestamp(), next_attempt_at = null
+        from unnest(p_ids, p_reasons) r (message_id, reason)
+        where d.message_id = r.message_id and d.state = 'ready'
+        returning d.job_id, d.reason)
+    update ai_response_queue q
+    set status = 'cancelled', error = g.reason, processed_at = clock_timestamp()
+    from gone g where q.id = g.job_id and q.status in ('processing', 'pending', 'error')
+$$;
+
 -- The heads of up to p_slots due lanes. Lanes' rows are locked first and their heads read with a newer snapshot (see refresh_lanes); a lane that someone is
 -- changing comes next time.
-create or replace function agwb.pick_heads(p_slots integer, p_now timestamptz) returns text[]
+create or replace function agwb.pick_heads(
+    p_slots integer, p_now timestamptz, p_drop_stale boolean, p_skip text[], p_only text, out ids text[], out cancelled integer)
 language plpgsql as $$
 declare
     v_lanes text[];
-    v_ids text[];
+    v_stale text[];
+    v_reasons text[];
 begin
     select array_agg(x.lane) into v_lanes
-    from (select l.lane from agwb.lanes l where l.due_at <= p_now order by l.due_at limit p_slots for update skip locked) x;
+    from (select l.lane from agwb.lanes l where l.due_at <= p_now and l.account <> all (p_skip) and (p_only is null or l.account = p_only)
+          order by l.due_at limit p_slots for update skip locked) x;
 
     with heads as materialized (
-        select due.lane, h.message_id, h.next_attempt_at,
+        select due.lane, h.message_id, h.next_attempt_at, h.stale,
                (h.next_attempt_at is null or h.next_attempt_at <= p_now) as is_due,
                exists (select 1 from agwb.deliveries s where s.lane = due.lane and s.state = 'sending') as is_busy
         from unnest(v_lanes) due (lane)
-        left join lateral (select d.message_id, d.next_attempt_at from agwb.deliveries d
+        left join lateral (select d.message_id, d.next_attempt_at, agwb.stale_reason(d, p_drop_stale) as stale
+                           from agwb.deliveries d
                            where d.lane = due.lane and d.state = 'ready' order by d.rank, d.seq limit 1) h on true
     ), held as (
-        update agwb.lanes l set due_at = case when not h.is_busy and not h.is_due then h.next_attempt_at end
+        -- a lane whose head is cancelled stays due: the next one's turn comes at once
+        update agwb.lanes l
+        set due_at = case when h.stale is not null then l.due_at when not h.is_busy and not h.is_due then h.next_attempt_at end
         from heads h where l.lane = h.lane
         returning 1
     )
-    select array_agg(h.message_id) into v_ids from heads h where h.is_due and not h.is_busy and h.message_id is not null;
-    return coalesce(v_ids, '{}');
+    select coalesce(array_agg(h.message_id) filter (where h.stale is null and h.is_due and not h.is_busy
+                                                      and h.message_id is not null), '{}'),
+           array_agg(h.message_id) filter (where h.stale is not null), array_agg(h.stale) filter (where h.stale is not null)
+    into ids, v_stale, v_reasons from heads h;
+    cancelled := coalesce(cardinality(v_stale), 0);
+    if cancelled > 0 then
+        perform agwb.cancel_deliveries(v_stale, v_reasons);
+    end if;
 end
 $$;
 
@@ -193,17 +247,21 @@ $$;
 -- What pick_heads() does, lane by lane, taking a place of each limit (0 = off). A contact without a place holds its own lane; an account without one is
 -- passed over; without a place for all nobody goes. free_at: when the first of these places is free again.
 create or replace function agwb.pick_heads_within_limits(
-    p_slots integer, p_now timestamptz, p_until timestamptz, p_all integer, p_account integer, p_contact integer, p_window interval,
-    out ids text[], out free_at timestamptz, out held_all integer, out held_account integer, out held_contact integer)
+    p_slots integer, p_now timestamptz, p_until timestamptz, p_drop_stale boolean, p_skip text[], p_only text,
+    p_all integer, p_account integer, p_contact integer, p_window interval,
+    out ids text[], out cancelled integer, out free_at timestamptz,
+    out held_all integer, out held_account integer, out held_contact integer)
 language plpgsql as $$
 declare
-    v_full text[] := '{}';
+    v_full text[] := p_skip;
     v_free timestamptz;
     v_lane record;
     v_head agwb.deliveries;
     v_keys text[];
+    v_stale text;
 begin
     ids := '{}';
+    cancelled := 0;
     held_all := 0;
     held_account := 0;
     held_contact := 0;
@@ -216,7 +274,7 @@ begin
         end if;
 
         select l.lane, l.account into v_lane from agwb.lanes l
-        where l.due_at <= p_now and l.account <> all (v_full)
+        where l.due_at <= p_now and l.account <> all (v_full) and (p_only is null or l.account = p_only)
         order by l.due_at limit 1 for update skip locked;
         if not found then
             return;
@@ -240,6 +298,12 @@ begin
             update agwb.lanes l set due_at = v_head.next_attempt_at where l.lane = v_lane.lane;
             continue;
         end if;
+        v_stale := agwb.stale_reason(v_head, p_drop_stale);
+        if v_stale is not null then
+            perform agwb.cancel_deliveries(array[v_head.message_id], array[v_stale]);
+            cancelled := cancelled + 1;
+            continue;
+        end if;
         v_keys := agwb.limit_keys(v_head);
         v_free := case when p_contact > 0 then agwb.limit_free_at(v_keys[3], p_contact, p_window, p_now) end;
         if v_free is not null then
@@ -258,13 +322,14 @@ $$;
 
 -- Claims up to p_slots lane heads as `sending`: only as many as start now, since the mark says that they may have left. Claims of all instances are
 -- serialised: two of them never wait for each other's rows in opposite orders, and a limit is looked at and taken in one piece.
--- The last row has no message_id: wait_ms until the next head may be due (null: nothing waits), and how often a limit held something back.
+-- p_skip: accounts whose circuit is open; p_only: the one that is probed, or null. The last row has no message_id: wait_ms until the next head may be due (null: nothing waits), and how often a limit held something back.
 create or replace function agwb.claim_deliveries(
-    p_owner text, p_slots integer, p_lease_ms bigint, p_all integer, p_account integer, p_contact integer, p_window_ms bigint)
+    p_owner text, p_slots integer, p_lease_ms bigint, p_drop_stale boolean, p_skip text[], p_only text,
+    p_all integer, p_account integer, p_contact integer, p_window_ms bigint)
 returns table (
     message_id text, fence integer, attempts integer, kind text, account text, channel text, address text, payload text,
     job_id uuid, workspace_id uuid, contact_id uuid, headers text, accepted_ms bigint, due_ms bigint, published_ms bigint,
-    wait_ms bigint, held_all integer, held_account integer, held_contact integer)
+    wait_ms bigint, held_all integer, held_account integer, held_contact integer, cancelled integer)
 language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -275,16 +340,18 @@ declare
     v_free timestamptz;
     v_next timestamptz;
     v_held integer[] := array[0, 0, 0];
+    v_cancelled integer;
 begin
     perform pg_advisory_xact_lock(hashtextextended('agwb.claim_deliveries', 0));
     v_now := clock_timestamp();
     v_until := v_now + p_lease_ms * interval '1 millisecond';
     if v_limited then
-        select x.ids, x.free_at, array[x.held_all, x.held_account, x.held_contact] into v_ids, v_free, v_held
-        from agwb.pick_heads_within_limits(p_slots, v_now, v_until, p_all, p_account, p_contact,
+        select x.ids, x.cancelled, x.free_at, array[x.held_all, x.held_account, x.held_contact]
+        into v_ids, v_cancelled, v_free, v_held
+        from agwb.pick_heads_within_limits(p_slots, v_now, v_until, p_drop_stale, p_skip, p_only, p_all, p_account, p_contact,
                                            p_window_ms * interval '1 millisecond') x;
     else
-        v_ids := agwb.pick_heads(p_slots, v_now);
+        select x.ids, x.cancelled into v_ids, v_cancelled from agwb.pick_heads(p_slots, v_now, p_drop_stale, p_skip, p_only) x;
     end if;
 
     return query
@@ -299,18 +366,19 @@ begin
            (extract(epoch from t.accepted_at) * 1000)::bigint,
            (extract(epoch from coalesce(t.next_attempt_at, t.accepted_at)) * 1000)::bigint,
            (extract(epoch from t.published_at) * 1000)::bigint,
-           null::bigint, null::integer, null::integer, null::integer
+           null::bigint, null::integer, null::integer, null::integer, null::integer
     from taken t
     order by t.seq;
 
     -- a lane that a limit held back is due and waits for a free place; of the others the first one's time counts
-    select min(l.due_at) into v_next from agwb.lanes l where l.due_at > case when v_free is null then '-infinity' else v_now end;
+    select min(l.due_at) into v_next from agwb.lanes l
+    where l.due_at > case when v_free is null then '-infinity' else v_now end and l.account <> all (p_skip);
     return query
     select null, null::integer, null::integer, null, null, null, null, null, null::uuid, null::uuid, null::uuid, null,
            null::bigint, null::bigint, null::bigint,
            case when least(v_free, v_next) is not null
            then greatest((extract(epoch from least(v_free, v_next) - clock_timestamp()) * 1000)::bigint, 0) end,
-           v_held[1], v_held[2], v_held[3];
+           v_held[1], v_held[2], v_held[3], v_cancelled;
 end
 $$;
 
@@ -399,7 +467,8 @@ begin
         from settled s where s.state = 'sent'
     ), answered as (
         update ai_response_queue q
-        set status = agwb.complete_status(), processed_at = clock_timestamp(), error = null,
+        set status = case when agwb.agent_error(s.payload) is null then agwb.complete_status() else 'failed' end,
+            error = agwb.agent_error(s.payload), processed_at = clock_timestamp(),
             ai_response = case when s.kind = 'reply' then agwb.reply_text(s.payload) else q.ai_response end,
             response_time_ms = least((extract(epoch from clock_timestamp() - q.created_at) * 1000)::bigint, 2147483647)::integer
         from settled s
@@ -419,6 +488,98 @@ begin
     end if;
     return query select * from unnest(v_settled, v_created, v_asked);
 end
+$$;
+
+-- Requests that will not be answered: dead-lettered, an agent's error without text, or no reply in time. With p_retries the
+-- job's ladder comes first (p_ladder_ms: the wait before each further try); else the job ends failed, and then the contact gets one apology (p_text) a window. Nothing happens beside a real reply: the
+-- job's row is locked, and accepting a reply locks it too. result: answered, again, fallback, quiet (one was sent just now, or nobody can be
+-- reached), unknown (no such job).
+create or replace function agwb.fail_requests(
+    p_jobs uuid[], p_message_ids text[], p_reasons text[], p_retries boolean[], p_ladder_ms bigint[],
+    p_text text, p_window_ms bigint, p_accounts jsonb)
+returns table (job_id uuid, result text)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    v_now timestamptz;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('agwb.fail_requests', 0)); -- one apology a contact, whoever asks
+    perform 1 from ai_response_queue q where q.id = any (p_jobs) order by q.id for update;
+    v_now := clock_timestamp();
+
+    return query
+    with r as materialized (
+        select * from unnest(p_jobs, p_message_ids, p_reasons, p_retries) with ordinality
+            r (job_id, message_id, reason, retry, position)
+    ), who as materialized (
+        select r.*, q.id as known, case when r.retry then p_ladder_ms[q.attempts] end as wait_ms, c.id as contact_id, v.id as conversation_id,
+               coalesce(q.workspace_id, c.workspace_id) as workspace_id, c.remote_jid, c.phone_number, c.opted_out_at,
+               exists (select 1 from agwb.deliveries d where d.job_id = r.job_id and d.kind = 'reply') as answered,
+               coalesce(nullif(c.phone_number, ''), agwb.number_of_jid(c.remote_jid), nullif(c.remote_jid, '')) as address,
+               coalesce(nullif(v.channel_type, ''), case when coalesce(c.remote_jid, '') <> '' then 'whatsapp' else 'sms' end) as channel
+        from r
+        left join ai_response_queue q on q.id = r.job_id
+        left join messages m on m.id = q.message_id
+        left join conversations v on v.id = coalesce(q.conversation_id, m.conversation_id)
+        left join customer_profiles c on c.id = coalesce(q.contact_id, v.customer_id)
+    ), judged as materialized (
+        select w.*, a.account,
+               case when w.known is null then 'unknown'
+                    when w.answered then 'answered'
+                    when w.wait_ms is not null then 'again'
+                    when exists (select 1 from agwb.deliveries d where d.message_id = w.message_id) then 'fallback'
+                    when w.address is null or a.account is null or w.opted_out_at is not null then 'quiet'
+                    when exists (select 1 from agwb.deliveries d
+                                 where d.kind = 'fallback' and d.contact_id = w.contact_id
+                                   and d.accepted_at > v_now - p_window_ms * interval '1 millisecond') then 'quiet'
+                    when row_number() over (partition by w.contact_id, w.known is null or w.answered or w.wait_ms is not null
+                                            order by w.position) > 1 then 'quiet'
+                    else 'fallback' end as result
+        from who w
+        cross join lateral (select agwb.pick_account(p_accounts, w.channel, w.workspace_id) as account) a
+    ), ended as (
+        update ai_response_queue q
+        set status = case j.result when 'again' then 'error' else 'failed' end,
+            error = j.reason,
+            next_attempt_at = case j.result when 'again' then v_now + j.wait_ms * interval '1 millisecond' end,
+            published_at = case j.result when 'again' then null else q.published_at end,
+            processed_at = case j.result when 'again' then null else v_now end
+        from judged j
+        where q.id = j.job_id and j.result in ('again', 'fallback', 'quiet') and q.status in ('processing', 'pending', 'error')
+        returning 1
+    ), apology as (
+        insert into agwb.deliveries
+            (message_id, kind, job_id, workspace_id, contact_id, conversation_id, account, lane, channel, address, state,
+             body_sha256, payload)
+        select j.message_id, 'fallback', j.job_id, j.workspace_id, j.contact_id, j.conversation_id, j.account,
+               j.account || ' ' || j.address, j.channel, j.address, 'ready', sha256(b.body), b.body
+        from judged j
+        cross join lateral (select convert_to(jsonb_build_object(
+            'messageId', j.message_id, 'originalMessageId', j.job_id, 'timestamp', floor(extract(epoch from v_now))::bigint,
+            'status', 'success', 'contact', jsonb_build_object(
+                'remoteJid', nullif(j.remote_jid, ''), 'phoneNumber', case when j.address like '+%' then j.address end),
+            'response', jsonb_build_object('text', p_text, 'type', 'text'))::text, 'UTF8') as body) b
+        where j.result = 'fallback'
+        on conflict on constraint deliveries_pkey do nothing
+        returning lane, account
+    ), waiting as (
+        insert into agwb.lanes (lane, account, due_at)
+        select distinct on (x.lane) x.lane, x.account, v_now from apology x order by x.lane
+        on conflict (lane) do update set due_at = coalesce(agwb.lanes.due_at, excluded.due_at)
+        returning 1
+    )
+    select j.job_id, j.result from judged j order by j.position;
+end
+$$;
+
+-- Published jobs without any reply since p_timeout_ms.
+create or replace function agwb.overdue_jobs(p_timeout_ms bigint, p_limit integer) returns setof uuid
+language sql stable as $$
+    select q.id from ai_response_queue q
+    where q.status = 'processing' and q.published_at is not null
+      and q.published_at <= clock_timestamp() - p_timeout_ms * interval '1 millisecond'
+      and not exists (select 1 from agwb.deliveries d where d.job_id = q.id and d.kind = 'reply')
+    order by q.published_at limit p_limit
 $$;
 
 -- Gives claims back that were never started: ready at once, the attempt not counted.

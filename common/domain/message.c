@@ -1,0 +1,93 @@
+/* What both messages share: the wire's words, the rules of their common members, the trace header. */
+#include "domain/message.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/backoff.h"
+#include "base/uuid.h"
+#include "domain/contact.h"
+#include "domain/message_shape.h"
+
+/* In the enum's order, without NONE. */
+static const char *const channel_words[] = {"whatsapp", "sms", "email", "website", "instagram", NULL};
+
+const char *channel_name(enum channel c)
+{
+    return c == CHANNEL_NONE ? "" : channel_words[c - 1];
+}
+
+bool channel_parse(const char *word, enum channel *c)
+{
+    int i = word_index(channel_words, word);
+    if (i < 0)
+        return false;
+    *c = (enum channel)(i + 1);
+    return true;
+}
+
+const char *message_priority_word(int priority)
+{
+    switch (priority) {
+    case 1:
+        return "urgent";
+    case 2:
+    case 3:
+        return "high";
+    default:
+        return "normal";
+    }
+}
+
+/* --- rules --------------------------------------------------------------------------------------------- */
+
+static bool is_message_id(const char *text)
+{
+    size_t len = 0;
+    for (; text[len] != '\0'; len++)
+        if (text[len] < 0x21 || text[len] > 0x7e || len == MESSAGE_ID_MAX)
+            return false;
+    return len > 0;
+}
+
+static bool is_jid_or_empty(const char *text)
+{
+    return text[0] == '\0' || contact_jid_kind_of(text) != CONTACT_JID_NONE;
+}
+
+const struct text_rule rule_message_id = {.fits = is_message_id,
+                                          .expected = "1 to 128 printable ASCII characters"};
+const struct text_rule rule_jid = {.fits = is_jid_or_empty, .expected = "a WhatsApp JID"};
+const struct text_rule rule_name = {.max_chars = MESSAGE_MAX_NAME};
+const struct text_rule rule_text = {.max_chars = MESSAGE_MAX_TEXT};
+const struct text_rule rule_uuid = {.fits = is_uuid, .expected = "a uuid"};
+const struct text_rule rule_channel = {.words = channel_words};
+
+/* --- W3C trace context --------------------------------------------------------------------------------- */
+
+/* `len` lower-case hexadecimal digits, not all of them zero unless zero is fine. */
+static bool is_hex(const char *s, size_t len, bool zero_is_fine)
+{
+    return strspn(s, "0123456789abcdef") >= len && (zero_is_fine || strspn(s, "0") < len);
+}
+
+bool is_traceparent(const char *s)
+{
+    return s != NULL && strlen(s) == 55 && memcmp(s, "00-", 3) == 0 && is_hex(s + 3, 32, false) &&
+           s[35] == '-' && is_hex(s + 36, 16, false) && s[52] == '-' && is_hex(s + 53, 2, true);
+}
+
+static uint64_t random_not_zero(void)
+{
+    uint64_t r = 0;
+    while (r == 0)
+        r = random_u64();
+    return r;
+}
+
+void traceparent_new(char out[56])
+{
+    snprintf(out, 56, "00-%016" PRIx64 "%016" PRIx64 "-%016" PRIx64 "-01", random_not_zero(),
+             random_not_zero(), random_not_zero());
+}
