@@ -88,6 +88,27 @@ static void test_disposition_sweep(void **state)
     }
 }
 
+/* While the account's circuit is open a failure says nothing about the message: it keeps its tries. */
+static void test_disposition_account_down_uses_up_no_try(void **state)
+{
+    static const enum outcome OUTCOMES[] = {OUTCOME_TEMPFAIL, OUTCOME_AUTH};
+    struct disposition_input in = {
+        .attempts = 4, .retry_after_ms = -1, .account_down = true, .ladder = &LADDER, .random = 1};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof OUTCOMES / sizeof OUTCOMES[0]; i++) {
+        in.outcome = OUTCOMES[i];
+        struct disposition d = disposition_decide(&in);
+        assert_int_equal(d.kind, DISPOSITION_HOLD);
+        assert_int_equal(d.wait_ms, 0);
+        assert_false(d.counted);
+    }
+    in.outcome = OUTCOME_PERMFAIL; /* that one is the message's */
+    assert_int_equal(disposition_decide(&in).kind, DISPOSITION_PARK);
+    in.outcome = OUTCOME_UNCERTAIN;
+    assert_int_equal(disposition_decide(&in).kind, DISPOSITION_RECONCILE);
+}
+
 static void test_disposition_jitter_stays_in_bounds(void **state)
 {
     struct config_retry ladder = LADDER;
@@ -139,6 +160,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_disposition_table),
         cmocka_unit_test(test_disposition_sweep),
+        cmocka_unit_test(test_disposition_account_down_uses_up_no_try),
         cmocka_unit_test(test_disposition_jitter_stays_in_bounds),
         cmocka_unit_test(test_disposition_names_are_distinct),
         cmocka_unit_test(test_delivery_moves),
