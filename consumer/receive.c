@@ -78,7 +78,8 @@ void receive_free(struct receive **r)
 
 bool receive_is_idle(const struct receive *r)
 {
-    return r->count == 0;
+    /* without the database nothing can be accepted: what waits for it is the broker's still */
+    return r->count == (ledger_can_accept(r->deps.ledger) ? 0 : r->waiting);
 }
 
 /* --- arriving --- */

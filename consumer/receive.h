@@ -35,7 +35,7 @@ void receive_on_delivery(struct receive *r, const struct broker_delivery *d);
 /* The connection is gone: what was not accepted yet will be delivered again. */
 void receive_on_down(struct receive *r);
 void receive_turn(struct receive *r);
-/* Nothing received is unacknowledged. */
+/* Nothing received is unacknowledged, but for what cannot be accepted while the database is away. */
 bool receive_is_idle(const struct receive *r);
 
 #endif

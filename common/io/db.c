@@ -11,6 +11,7 @@
 #include "io/db_private.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -534,11 +535,11 @@ static void lose_late(struct db *d)
     if (d->broken)
         db_lost_error(d->conn, &e);
     else if (d->state == DB_UP)
-        err_set(&e, ERR_TEMPORARY, 0, "no answer to a statement within %lld ms",
-                (long long)(d->settings.statement_timeout_ms + ANSWER_GRACE_MS));
+        err_set(&e, ERR_TEMPORARY, 0, "no answer to a statement within %" PRId64 " ms",
+                d->settings.statement_timeout_ms + ANSWER_GRACE_MS);
     else
-        err_set(&e, ERR_TEMPORARY, 0, "no database connection within %lld ms (%s)",
-                (long long)d->settings.connect_timeout_ms, STATES[d->state].name);
+        err_set(&e, ERR_TEMPORARY, 0, "no database connection within %" PRId64 " ms (%s)",
+                d->settings.connect_timeout_ms, STATES[d->state].name);
     if (d->state != DB_UP)
         d->turn++; /* the silent host comes last next time */
     lose(d, &e);

@@ -227,12 +227,9 @@ void db_connect_error(const PGconn *conn, struct err *e)
         }
         line += len + (line[len] == '\n');
     }
-    enum err_class class = ERR_TEMPORARY;
-    if (code != NULL && db_sqlstate_class(code) != ERR_TEMPORARY)
-        class = ERR_CONFIG;
-    else if (code == NULL && is_client_fault(conn, message))
-        class = ERR_CONFIG;
-    err_set(e, class, 0, "%.*s", (int)strcspn(shown, "\n"), shown);
+    bool is_lasting =
+        code == NULL ? is_client_fault(conn, message) : db_sqlstate_class(code) != ERR_TEMPORARY;
+    err_set(e, is_lasting ? ERR_CONFIG : ERR_TEMPORARY, 0, "%.*s", (int)strcspn(shown, "\n"), shown);
 }
 
 /* --- the first script --- */

@@ -90,7 +90,8 @@ static bool has_left(const struct transfer *t)
     return bytes > 0 || t->body_sent > 0;
 }
 
-/* Before each attempt's first byte, when the connection stands. */
+/* Before each attempt's first byte, when the connection stands. The type is libcurl's:
+ * NOLINTNEXTLINE(readability-non-const-parameter) */
 static int on_attempt(void *arg, char *peer_ip, char *local_ip, int peer_port, int local_port)
 {
     (void)peer_ip, (void)local_ip, (void)peer_port, (void)local_port;
@@ -271,8 +272,7 @@ static struct http_result result_of(struct transfer *t, CURLcode rc)
 const char *http_result_header(const struct http_result *r, const char *name)
 {
     struct curl_header *header;
-    /* The handle is only read, but libcurl has no const. */
-    CURL *easy = (CURL *)(uintptr_t)r->opaque;
+    CURL *easy = (CURL *)r->opaque; /* only read, but libcurl has no const */
     return curl_easy_header(easy, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK ? header->value : NULL;
 }
 

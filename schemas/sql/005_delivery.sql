@@ -440,7 +440,8 @@ begin
             reason = r.reason, lease_owner = null, lease_until = null,
             settled_at = case when r.state in ('sent', 'parked') then clock_timestamp() end
         from r join claimed c using (message_id)
-        where d.message_id = r.message_id and d.fence = r.fence and d.state in ('sending', 'uncertain')
+        where d.message_id = r.message_id and d.fence = r.fence
+          and (d.state in ('sending', 'uncertain') or (d.state = 'parked' and r.state = 'sent')) -- late, but definite
         returning d.*, c.limit_keys as old_keys, c.lease_until as old_until, r.outcome, r.disposition, r.started_ms, r.ended_ms, r.http_status, r.provider_code, r.detail, r.timings
     ), attempt as (
         insert into agwb.delivery_attempts
