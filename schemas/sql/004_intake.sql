@@ -1,4 +1,7 @@
 -- What agwb-publisher calls. An operator whose tables look different replaces these functions, not the program.
+--
+-- Every one of these statements touches some hundred rows of large tables, by index. The planner does not know that on tables that just filled up or
+-- emptied; hence the settings on the functions: nested loops over indexes are always right here, and never worse than a little.
 
 -- Claims up to p_limit pending jobs for p_owner and returns what a request is built from. A row with `refused` or `fault` is claimed
 -- like the others and wants record_jobs() with that reason. p_jobs_in_flight and p_jobs_per_window are limits, 0 = off; in_flight counts
@@ -12,7 +15,9 @@ returns table (
     remote_jid text, phone_number text, name text, country_code text, notes text, session_data text,
     message_text text, message_id text, message_at bigint, history text,
     refused text, fault text)
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 #variable_conflict use_column
 declare
     v_limit integer := p_limit;
@@ -88,7 +93,9 @@ $$;
 create or replace function agwb.jobs_allowed(
     p_wanted integer, p_until timestamptz, p_in_flight integer, p_per_window integer, p_window interval, p_ttl interval)
 returns integer
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 declare
     v_allowed integer := p_wanted;
     v_now timestamptz;
@@ -131,7 +138,9 @@ $$;
 -- The broker confirmed these requests. The status stays: a fast agent's reply may have ended the job already.
 create or replace function agwb.record_published(p_owner text, p_ids uuid[], p_jobs_per_window integer, p_window_ms bigint)
 returns integer
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 declare
     v_untils timestamptz[];
 begin
@@ -157,7 +166,9 @@ create or replace function agwb.record_jobs(
     p_owner text, p_ids uuid[], p_results text[], p_reasons text[], p_waits_ms bigint[],
     p_jobs_per_window integer, p_window_ms bigint)
 returns integer
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 declare
     v_untils timestamptz[];
 begin
@@ -189,7 +200,9 @@ $$;
 -- never asked again. next_due_ms: when to come back for the next retry or lease; null = nothing waits.
 create or replace function agwb.sweep_jobs(p_limit integer)
 returns table (retried integer, rescued integer, given_up integer, next_due_ms bigint, oldest_pending_ms bigint)
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 declare
     v_now timestamptz := clock_timestamp();
 begin

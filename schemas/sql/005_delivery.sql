@@ -1,5 +1,5 @@
 -- What agwb-consumer calls: accept, claim, settle and the chores between them. These functions are the only place where a
--- delivery's durable state changes.
+-- delivery's durable state changes. (The planner settings on them: see 004_intake.sql.)
 
 -- The text of a reply, for the conversation's history.
 create or replace function agwb.reply_text(p_payload bytea) returns text
@@ -39,7 +39,9 @@ $$;
 -- lane's row first and then looks with a newer snapshot. Lanes are locked in one order. A head that may go at once is due from now on, behind
 -- the lanes that were due before: lanes take turns.
 create or replace function agwb.refresh_lanes(p_lanes text[]) returns void
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 begin
     perform 1 from agwb.lanes l where l.lane = any (p_lanes) order by l.lane for update;
     if not found then
@@ -62,7 +64,9 @@ create or replace function agwb.accept_replies(
     p_workspaces uuid[], p_conversations uuid[], p_contacts uuid[],
     p_published_ms bigint[], p_payloads bytea[], p_headers text[], p_replays integer[], p_accounts jsonb)
 returns table (message_id text, result text, orphan boolean, reason text)
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 #variable_conflict use_column
 begin
     -- The jobs are locked in one order: a fallback for the same request waits for us and then sees our row.
@@ -201,7 +205,9 @@ $$;
 -- changing comes next time.
 create or replace function agwb.pick_heads(
     p_slots integer, p_now timestamptz, p_drop_stale boolean, p_skip text[], p_only text, out ids text[], out cancelled integer)
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 declare
     v_lanes text[];
     v_stale text[];
@@ -251,7 +257,9 @@ create or replace function agwb.pick_heads_within_limits(
     p_all integer, p_account integer, p_contact integer, p_window interval,
     out ids text[], out cancelled integer, out free_at timestamptz,
     out held_all integer, out held_account integer, out held_contact integer)
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 declare
     v_full text[] := p_skip;
     v_free timestamptz;
@@ -330,7 +338,9 @@ returns table (
     message_id text, fence integer, attempts integer, kind text, account text, channel text, address text, payload text,
     job_id uuid, workspace_id uuid, contact_id uuid, headers text, accepted_ms bigint, due_ms bigint, published_ms bigint,
     wait_ms bigint, held_all integer, held_account integer, held_contact integer, cancelled integer)
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 #variable_conflict use_column
 declare
     v_limited boolean := p_all > 0 or p_account > 0 or p_contact > 0;
@@ -386,7 +396,9 @@ $$;
 -- limit of deliveries.
 create or replace function agwb.end_sends(
     p_sends jsonb, p_all integer, p_account integer, p_contact integer, p_window interval) returns void
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 declare
     v_now timestamptz;
 begin
@@ -410,7 +422,9 @@ create or replace function agwb.settle_deliveries(
     p_outcomes text[], p_dispositions text[], p_details text[], p_timings text[],
     p_all integer, p_account integer, p_contact integer, p_window_ms bigint)
 returns table (message_id text, job_created_ms bigint, job_published_ms bigint)
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 #variable_conflict use_column
 declare
     v_lanes text[];
@@ -499,7 +513,9 @@ create or replace function agwb.fail_requests(
     p_jobs uuid[], p_message_ids text[], p_reasons text[], p_retries boolean[], p_ladder_ms bigint[],
     p_text text, p_window_ms bigint, p_accounts jsonb)
 returns table (job_id uuid, result text)
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 #variable_conflict use_column
 declare
     v_now timestamptz;
@@ -585,7 +601,9 @@ $$;
 
 -- Gives claims back that were never started: ready at once, the attempt not counted.
 create or replace function agwb.release_deliveries(p_message_ids text[], p_fences integer[]) returns integer
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 declare
     v_lanes text[];
 begin
@@ -607,7 +625,9 @@ $$;
 create or replace function agwb.sweep_deliveries(p_limit integer, p_uncertain_wait_ms bigint, p_resend boolean)
 returns table (orphaned integer, parked integer, resent integer, next_due_ms bigint,
                ready_count bigint, sending_count bigint, uncertain_count bigint, uncopied_count bigint)
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 declare
     v_now timestamptz := clock_timestamp();
     v_lanes text[];
