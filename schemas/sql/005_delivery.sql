@@ -369,7 +369,8 @@ begin
         update agwb.deliveries d
         set state = 'sending', fence = d.fence + 1, attempts = d.attempts + 1, lease_owner = p_owner, lease_until = v_until,
             limit_keys = case when v_limited then agwb.limit_keys(d) end
-        where d.message_id = any (v_ids) and d.state = 'ready'
+        from unnest(v_ids) h (message_id)
+        where d.message_id = h.message_id and d.state = 'ready'
         returning d.*)
     select t.message_id, t.fence, t.attempts, t.kind, t.account, t.channel, t.address, convert_from(t.payload, 'UTF8'),
            t.job_id, t.workspace_id, t.contact_id, t.headers::text,
