@@ -34,9 +34,9 @@ is_gone() { # pid
     ! is_running "$1"
 }
 
-# Ports that nobody listens on now, below the kernel's usual ephemeral range and away from the servers' own defaults. Another
-# program may still take one before we do, so whoever binds them must be ready to pick again. AGWB_SANDBOX_PORTS
-# names ports to hand out first and unchecked: the self-test loses the race with it.
+# Ports that nobody listens on now, below the kernel's usual ephemeral range and away from the servers' own defaults.
+# Another program may still take one before we do, so whoever binds them must be ready to pick again.
+# AGWB_SANDBOX_PORTS names ports to hand out first and unchecked: the self-test loses the race with it.
 pick_ports() { # count
     {
         cat /proc/net/tcp /proc/net/tcp6 2>/dev/null

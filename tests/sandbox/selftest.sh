@@ -1,6 +1,6 @@
 #!/bin/bash
-# What the sandbox promises, tried on itself: statuses, signals at bad moments, lost ports, crashes, and that nothing is left behind.
-# Prints "N passed, N failed". Takes about two minutes.
+# What the sandbox promises, tried on itself: statuses, signals at bad moments, lost ports, crashes, and that nothing is
+# left behind. Prints "N passed, N failed". Takes about two minutes.
 # shellcheck disable=SC2016,SC2317 # commands for other shells; functions called by name
 set -uo pipefail
 
@@ -51,7 +51,7 @@ check() { # name function
     rm -f "$work"/output "$work"/mark.*
 }
 
-# --- statuses and environment -------------------------------------------------------------------------------------------------
+# --- statuses and environment ---
 
 test_servers_answer() {
     "$sandbox" sh -c '
@@ -112,7 +112,7 @@ test_ordinary_user() {
         psql -AtXc "select 1" "$AGWB_TEST_DATABASE_URL" && "$AGWB_TEST_RABBITMQCTL" -q list_users | grep guest'
 }
 
-# --- signals ------------------------------------------------------------------------------------------------------------------
+# --- signals ---
 
 # Starts a sandbox as a terminal would: a process group of its own, SIGINT and SIGQUIT at their defaults.
 start_group() { # arguments...
@@ -143,12 +143,12 @@ is_running_command() {
     [[ -s $work/mark.running ]]
 }
 
-# --- lost ports, failures -------------------------------------------------------------------------------------------------------
+# --- lost ports, failures ---
 
 listen_on() { # port: a foreign server that answers nothing
     /usr/bin/python3 -c '
 import socket, sys, time
-s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", int(sys.argv[1]))); s.listen(50)
+s = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=50)
 open(sys.argv[2], "w").write("x"); time.sleep(300)' "$1" "$work/mark.listening" &
     listener=$!
     wait_for 10 test -s "$work/mark.listening"
@@ -160,7 +160,8 @@ lost_port() { # position among AMQP, distribution, epmd; option
     mapfile -t free < <(pick_ports 3)
     listen_on "${free[$1]}"
     wanted="${free[$1]}"
-    AGWB_SANDBOX_PORTS="${free[*]}" "$sandbox" "$2" sh -c 'echo "${AGWB_TEST_AMQP#*:} ${AGWB_TEST_DATABASE_URL:-}"' >"$work/mark.port"
+    AGWB_SANDBOX_PORTS="${free[*]}" "$sandbox" "$2" sh -c 'echo "${AGWB_TEST_AMQP#*:} ${AGWB_TEST_DATABASE_URL:-}"' \
+        >"$work/mark.port"
     local status=$?
     kill "$listener"
     cat "$work/mark.port"
@@ -184,7 +185,7 @@ test_folder_that_postgres_cannot_enter() {
     [[ $status -eq 69 ]] && grep -q 'set TMPDIR' "$work/mark.failure"
 }
 
-# --- crashing and restarting ------------------------------------------------------------------------------------------------------
+# --- crashing and restarting ---
 
 test_database_crash_and_restart() {
     "$sandbox" --no-broker sh -ec '
@@ -222,7 +223,7 @@ test_ended_while_stopped() {
     "$sandbox" sh -c 'kill -STOP "$AGWB_TEST_AMQP_PID" "$("$AGWB_TEST_PG_CTL" pid)"'
 }
 
-# PostgreSQL's shared memory that nobody has attached; other people's killed servers may add to it, so it is only reported as a change.
+# PostgreSQL's shared memory; other people's servers add to it, too, so a change is only reported.
 orphaned_memory() {
     { ipcs -m | awk '$6 == 0 && $3 == "postgres" { print "System V " $2 }'; ls /dev/shm/PostgreSQL.* 2>/dev/null; } | sort
 }
@@ -264,6 +265,6 @@ check 'a database that was killed' test_ended_after_a_crash
 check 'servers that are stopped by SIGSTOP' test_ended_while_stopped
 
 left=$(comm -13 <(echo "$before") <(orphaned_memory))
-[[ -z $left ]] || printf 'note: new shared memory without a user, from here or from another server:\n%s\n' "$left"
+[[ -z $left ]] || printf 'note: new shared memory, from here or from another server:\n%s\n' "$left"
 echo "$passed passed, $failed failed"
 [[ $failed -eq 0 ]]
