@@ -7,6 +7,7 @@ BUILD    ?= build
 PREFIX   ?= /usr/local
 DESTDIR  ?=
 SANITIZE ?=
+CRASH_POINTS ?=
 WERROR   ?=
 
 PACKAGES := librabbitmq libcurl libcjson libpq libconfig libuv libmicrohttpd libsystemd libcrypto
@@ -19,7 +20,7 @@ OPT      := -O2 -g -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 else
 OPT      := -O1 -g -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=all
 endif
-CPPFLAGS += -D_GNU_SOURCE -DAGWB_VERSION='"$(VERSION)"' -Icommon -I. $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+CPPFLAGS += $(if $(CRASH_POINTS),-DAGWB_CRASH_POINTS) -D_GNU_SOURCE -DAGWB_VERSION='"$(VERSION)"' -Icommon -I. $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 CFLAGS   += -std=c17 $(WARN) $(if $(WERROR),-Werror) $(OPT) $(HARDEN)
 LDFLAGS  += -pie -Wl,-z,relro,-z,now $(if $(SANITIZE),-fsanitize=$(SANITIZE))
 
@@ -30,6 +31,8 @@ UNIT_SRC      := $(wildcard tests/unit/test_*.c)
 INTEGRATION_SRC := $(wildcard tests/integration/test_*.c)
 HARNESS_SRC   := $(filter-out tests/integration/test_%.c,$(wildcard tests/integration/*.c))
 STANDIN_SRC   := $(wildcard tests/provider/*.c tests/agent/*.c tests/demo/*.c)
+FAULTS_SRC    := $(filter-out tests/faults/proxy.c,$(wildcard tests/faults/*.c)) tests/integration/harness.c
+FUZZ_SRC      := $(wildcard tests/fuzz/fuzz*.c)
 SQL           := $(sort $(wildcard schemas/sql/*.sql))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -40,7 +43,7 @@ INTEGRATION := $(patsubst tests/integration/%.c,$(BUILD)/tests/integration/%,$(I
 STANDINS := $(if $(wildcard tests/provider/*.c),$(BUILD)/tests/provider) $(if $(wildcard tests/agent/*.c),$(BUILD)/tests/agent) \
             $(if $(wildcard tests/demo/*.c),$(BUILD)/tests/demo)
 
-.PHONY: all help deps demo check check-unit check-integration check-schemas check-asan check-daemons lint install clean format
+.PHONY: all help deps demo check check-unit check-integration check-schemas check-asan check-faults check-daemons lint install clean format
 all: $(DAEMONS)
 
 help: ## this list
@@ -75,6 +78,7 @@ $(BUILD)/obj/%.o: %.c
 	@echo "  CC $<"
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+.SECONDARY: # or make would remove the tests' objects and compile them again next time
 
 # --- tests --------------------------------------------------------------------------------------------------------
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libpublisher.a $(BUILD)/libconsumer.a $(BUILD)/libcommon.a
@@ -92,6 +96,24 @@ $(BUILD)/tests/agent: $(call obj,$(wildcard tests/agent/*.c)) $(BUILD)/libcommon
 $(BUILD)/tests/demo: $(call obj,$(wildcard tests/demo/*.c)) $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+# The corpus through every fuzz target without libFuzzer; then with it, in a build of its own (`make fuzz`).
+$(BUILD)/tests/unit/test_fuzz_corpus: $(call obj,tests/unit/test_fuzz_corpus.c $(FUZZ_SRC)) $(BUILD)/libconsumer.a $(BUILD)/libcommon.a
+	@mkdir -p $(@D)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+$(BUILD)/fuzzer: $(call obj,tests/fuzz/driver.c $(FUZZ_SRC)) $(BUILD)/libconsumer.a $(BUILD)/libcommon.a
+	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+$(BUILD)/tests/tables: $(BUILD)/obj/tests/lint/tables.o $(BUILD)/libconsumer.a $(BUILD)/libcommon.a
+	@mkdir -p $(@D)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/tests/proxy: $(BUILD)/obj/tests/faults/proxy.o $(BUILD)/libcommon.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(BUILD)/tests/faults: $(call obj,$(FAULTS_SRC)) $(BUILD)/libcommon.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+.PHONY: build-faults
+build-faults: $(DAEMONS) $(BUILD)/tests/provider $(BUILD)/tests/agent $(BUILD)/tests/proxy $(BUILD)/tests/faults
 
 deps: ## install every Debian package that building and testing need (as root)
 	@sh tests/deps.sh
@@ -117,11 +139,28 @@ check-integration: ready ## integration tests only; T=name picks one
 check-schemas: ready ## the corpus against JSON Schema validators
 	@BUILD=$(BUILD) sh tests/run.sh schemas
 
+# A build of its own: the daemons with crash points. SEED and MINUTES are the random schedule's; CASE=name runs one case instead.
+SEED    ?= 1
+MINUTES ?= 15
+check-faults: deps ## kill everything at every step, then at random under load: SEED=n MINUTES=m, or CASE=name
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/faults CRASH_POINTS=1 build-faults
+	@BUILD=$(BUILD)/faults tests/sandbox/sandbox $(BUILD)/faults/tests/faults $(if $(CASE),--case "$(CASE)")
+	$(if $(CASE),,@BUILD=$(BUILD)/faults tests/sandbox/sandbox $(BUILD)/faults/tests/faults --seed $(SEED) --minutes $(MINUTES))
+
 check-asan: deps ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined check
 
-lint: deps ## clang-tidy, format, headers, banned calls, options, states, function sizes
-	@BUILD=$(BUILD) sh tests/lint/run.sh
+FUZZ_SECONDS ?= 20
+fuzz: deps ## libFuzzer on every decoder of outside bytes, FUZZ_SECONDS (20) each; T="name..." picks some
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/fuzz CC=clang SANITIZE=fuzzer-no-link,address,undefined $(BUILD)/fuzz/fuzzer
+	@sh tests/fuzz/run.sh $(BUILD)/fuzz/fuzzer $(FUZZ_SECONDS) $(T)
+
+lint: export LINT_CC = $(CC)
+lint: export LINT_FLAGS = -std=c17 $(WARN) $(CPPFLAGS)
+lint: export LINT_TABLES = $(BUILD)/tests/tables
+lint: deps ## clang-tidy, format, headers, banned calls, options, states, function sizes; L="name..." picks some
+	@$(MAKE) --no-print-directory -j$$(nproc) $(BUILD)/tests/tables
+	@sh tests/lint/run.sh $(L)
 
 format: ## rewrite the sources with clang-format
 	clang-format -i $$(git ls-files '*.c' '*.h')

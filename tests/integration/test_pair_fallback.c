@@ -1,0 +1,317 @@
+/* Requests that nobody answers, replies that come too late or not at all, deliveries that must not be sent
+ * any more, accounts that are down. */
+#include "rows.h"
+#include "wire.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+#define APOLOGY "I'm having trouble processing your request. Please try again."
+
+static int64_t deliveries(struct pair *p, const char *condition)
+{
+    return sql_int(p, "select count(*) from agwb.deliveries where %s", condition);
+}
+
+/* A job that was published, as far as the tables know. */
+static const char *asked(struct pair *p, int contact)
+{
+    const char *job = job_add(p, contact, "a question");
+
+    sql_run(p,
+            "update ai_response_queue set status = 'processing', attempts = 1, published_at = now() where id "
+            "= '%s'",
+            job);
+    return job;
+}
+
+static void kill_request(struct pair *p, const char *job)
+{
+    char body[256];
+
+    snprintf(body, sizeof body, "{\"messageId\":\"%s\"}", job);
+    wire_publish(p, "dlx_agent", job, body);
+}
+
+static const char *job_is(struct pair *p, const char *job)
+{
+    return sql_text(p, "select status || ': ' || coalesce(error, '') from ai_response_queue where id = '%s'",
+                    job);
+}
+
+/* A reply whose timestamp lies seconds in the past, straight into dlx_webhook. */
+static void die_reply(struct pair *p, const char *id, int contact, const char *text, int64_t age_s)
+{
+    char body[512];
+
+    snprintf(body, sizeof body,
+             "{\"messageId\":\"%s\",\"timestamp\":%lld,\"status\":\"success\",\"contact\":{\"remoteJid\":"
+             "\"1202555%04d@s.whatsapp.net\"},"
+             "\"response\":{\"text\":\"%s\",\"type\":\"text\"}}",
+             id, (long long)(clock_wall_ms() / 1000 - age_s), 100 + contact, text);
+    wire_publish(p, "dlx_webhook", id, body);
+}
+
+static void test_fallback_for_a_dead_request(struct pair *p)
+{
+    struct wire_message m;
+    const char *job = asked(p, 1);
+
+    pair_start_consumer_ready(p);
+    kill_request(p, job);
+    WAIT_UNTIL(pair_sent(p, APOLOGY) == 1);
+    WAIT_UNTIL(deliveries(p, "kind = 'fallback' and state = 'sent'") == 1);
+    assert_non_null(strstr(job_is(p, job), "failed: dead-lettered"));
+    wire_take(p, "ag_parked", &m); /* the request is kept */
+    assert_string_equal(m.id, job);
+    assert_string_equal(m.reason, "dead");
+    wire_free(&m);
+    kill_request(p, job); /* once more: nobody is told twice */
+    wire_take(p, "ag_parked", &m);
+    wire_free(&m);
+    assert_int_equal(pair_requests(p), 1);
+}
+
+static void test_fallback_once_per_contact_and_window(struct pair *p)
+{
+    const char *first = asked(p, 1), *second = asked(p, 1), *other = asked(p, 2);
+
+    pair_start_consumer_ready(p);
+    kill_request(p, first);
+    kill_request(p, second);
+    kill_request(p, other);
+    WAIT_UNTIL(wire_count(p, "ag_parked") == 3);
+    WAIT_UNTIL(deliveries(p, "kind = 'fallback' and state = 'sent'") == 2);
+    assert_int_equal(job_count(p, "status = 'failed'"), 3);
+    assert_int_equal(pair_requests(p), 2);
+}
+
+static void test_fallback_never_beside_a_real_answer(struct pair *p)
+{
+    const char *job = asked(p, 1);
+
+    pair_start_consumer_ready(p);
+    wire_answer(p, "real", job, 1, "the answer");
+    WAIT_UNTIL(strcmp(job_is(p, job), "complete: ") == 0);
+    kill_request(p, job);
+    WAIT_UNTIL(wire_count(p, "ag_parked") == 1);
+    assert_int_equal(deliveries(p, "kind = 'fallback'"), 0);
+    assert_string_equal(job_is(p, job), "complete: ");
+    assert_int_equal(pair_requests(p), 1);
+}
+
+/* The apology waits for its next try when the real answer comes: only the answer is sent. */
+static void test_fallback_cancelled_by_a_real_answer(struct pair *p)
+{
+    const char *job = asked(p, 1);
+
+    pair_set(p, "retry.delivery.delay_ms=60000");
+    pair_start_consumer_ready(p);
+    pair_script(p, "{\"rules\":[{\"times\":1,\"action\":{\"status\":503}}]}");
+    kill_request(p, job);
+    WAIT_UNTIL(deliveries(p, "kind = 'fallback' and state = 'ready' and attempts = 1") == 1);
+    wire_answer(p, "real", job, 1, "the answer");
+    WAIT_UNTIL(pair_sent(p, "the answer") == 1); /* at once, not behind the cancelled one's minute */
+    assert_int_equal(deliveries(p, "kind = 'fallback' and state = 'cancelled'"), 1);
+    assert_int_equal(pair_sent(p, APOLOGY), 0);
+    WAIT_UNTIL(strcmp(job_is(p, job), "complete: ") == 0); /* failed became complete */
+}
+
+static void test_fallback_for_an_agents_error(struct pair *p)
+{
+    const char *job = asked(p, 1);
+    char body[512];
+
+    pair_start_consumer_ready(p);
+    snprintf(body, sizeof body,
+             "{\"messageId\":\"e1\",\"originalMessageId\":\"%s\",\"timestamp\":1,\"status\":\"error\","
+             "\"contact\":{\"phoneNumber\":"
+             "\"+12025550101\"},\"error\":{\"code\":\"LLM_DOWN\",\"message\":\"no model\"}}",
+             job);
+    wire_publish(p, "wb_queue", "e1", body);
+    WAIT_UNTIL(pair_sent(p, APOLOGY) == 1);
+    WAIT_UNTIL(strcmp(job_is(p, job), "failed: agent: LLM_DOWN: no model") == 0);
+    assert_true(pair_metric(p->consumer_port, "agwb_fallback_replies_total") == 1);
+    assert_true(pair_metric(p->consumer_port, "agwb_agent_errors_total") == 1);
+}
+
+static void test_fallback_agents_error_is_retried_first(struct pair *p)
+{
+    const char *job = asked(p, 1);
+    char body[512];
+
+    pair_set(p, "agent.retry_errors=true");
+    pair_start_consumer_ready(p);
+    snprintf(body, sizeof body,
+             "{\"messageId\":\"e1\",\"originalMessageId\":\"%s\",\"timestamp\":1,\"status\":\"error\","
+             "\"contact\":{\"phoneNumber\":"
+             "\"+12025550101\"},\"error\":{\"code\":\"LLM_DOWN\",\"message\":\"no model\"}}",
+             job);
+    wire_publish(p, "wb_queue", "e1", body);
+    WAIT_UNTIL(strcmp(job_is(p, job), "error: agent: LLM_DOWN: no model") == 0);
+    assert_int_equal(job_count(p, "next_attempt_at > now() and published_at is null"), 1);
+    assert_int_equal(deliveries(p, "true"), 0);
+    sql_run(p, "update ai_response_queue set status = 'processing', attempts = 3, published_at = now()");
+    wire_publish(p, "wb_queue", "e2", body); /* the ladder is used up */
+    WAIT_UNTIL(pair_sent(p, APOLOGY) == 1);
+    assert_int_equal(job_count(p, "status = 'failed'"), 1);
+}
+
+/* No reply, no dead letter, nothing: the job does not hang for ever. */
+static void test_fallback_for_an_overdue_job(struct pair *p)
+{
+    const char *job = asked(p, 1);
+
+    pair_set(p, "publisher.answer_timeout_ms=600");
+    pair_start_consumer_ready(p);
+    WAIT_UNTIL(pair_sent(p, APOLOGY) == 1);
+    WAIT_UNTIL(strcmp(job_is(p, job), "failed: no reply within 600 ms") == 0);
+    wire_answer(p, "late", job, 1, "the answer after all");
+    WAIT_UNTIL(pair_sent(p, "the answer after all") == 1);
+    WAIT_UNTIL(strcmp(job_is(p, job), "complete: ") == 0);
+}
+
+static void test_fallback_not_for_the_opted_out(struct pair *p)
+{
+    const char *job = asked(p, 1);
+
+    sql_run(p, "update customer_profiles set opted_out_at = now()");
+    pair_start_consumer_ready(p);
+    kill_request(p, job);
+    WAIT_UNTIL(wire_count(p, "ag_parked") == 1);
+    assert_int_equal(deliveries(p, "true"), 0);
+    assert_int_equal(job_count(p, "status = 'failed'"), 1);
+}
+
+static void test_late_reply_is_accepted_when_young(struct pair *p)
+{
+    struct wire_message m;
+
+    pair_set(p, "consumer.late_reply_max_ms=3600000");
+    pair_start_consumer_ready(p);
+    die_reply(p, "young", 1, "two minutes late", 120);
+    die_reply(p, "old", 2, "two hours late", 7200);
+    WAIT_UNTIL(pair_sent(p, "two minutes late") == 1);
+    wire_take(p, "wb_parked", &m);
+    assert_string_equal(m.id, "old");
+    assert_string_equal(m.reason, "late");
+    wire_free(&m);
+    die_reply(p, "young", 1, "two minutes late", 120);
+    wire_take(p, "wb_parked", &m); /* in the ledger already, this one or its like */
+    assert_string_equal(m.id, "young");
+    wire_free(&m);
+    assert_int_equal(pair_requests(p), 1);
+    assert_true(pair_metric(p->consumer_port, "agwb_consumed_total{result=\"late\"}") == 1);
+}
+
+/* wb_queue's own TTL while no consumer runs: nothing is lost. */
+static void test_late_reply_expired_while_nobody_consumed(struct pair *p)
+{
+    char body[512];
+
+    pair_set(p, "topology.webhook_ttl_ms=300");
+    pair_start_consumer_ready(p);
+    assert_int_equal(process_end(&p->consumer), 0);
+    snprintf(body, sizeof body,
+             "{\"messageId\":\"m\",\"timestamp\":%lld,\"status\":\"success\",\"contact\":{\"remoteJid\":"
+             "\"12025550101@s.whatsapp.net\"},"
+             "\"response\":{\"text\":\"expired\"}}",
+             (long long)(clock_wall_ms() / 1000));
+    wire_publish(p, "wb_queue", "m", body);
+    WAIT_UNTIL(wire_count(p, "dlx_webhook") == 1);
+    pair_start_consumer_ready(p);
+    WAIT_UNTIL(pair_sent(p, "expired") == 1);
+}
+
+static void test_stale_opted_out_and_human(struct pair *p)
+{
+    pair_start_consumer_ready(p);
+    asked(p, 1);
+    asked(p, 2);
+    asked(p, 3);
+    sql_run(p, "update customer_profiles set opted_out_at = now() where id = test.id(1, 1)");
+    sql_run(p, "update conversations set requires_human = true where id = test.id(2, 2)");
+    wire_answer(p, "a", sql_text(p, "select id from ai_response_queue where contact_id = test.id(1, 1)"), 1,
+                "to one");
+    wire_answer(p, "b", sql_text(p, "select id from ai_response_queue where contact_id = test.id(1, 2)"), 2,
+                "to two");
+    wire_answer(p, "c", sql_text(p, "select id from ai_response_queue where contact_id = test.id(1, 3)"), 3,
+                "to three");
+    WAIT_UNTIL(pair_sent(p, "to three") == 1);
+    WAIT_UNTIL(deliveries(p, "state = 'cancelled'") == 2);
+    assert_int_equal(pair_requests(p), 1);
+    assert_int_equal(deliveries(p, "message_id = 'a' and reason = 'the contact has opted out'"), 1);
+    assert_int_equal(deliveries(p, "message_id = 'b' and reason = 'a human has taken the conversation over'"),
+                     1);
+    assert_int_equal(job_count(p, "status = 'cancelled'"), 2);
+}
+
+static void test_stale_written_again_only_when_asked_for(struct pair *p)
+{
+    const char *job = asked(p, 1);
+
+    pair_set(p, "consumer.drop_stale=true");
+    pair_start_consumer_ready(p);
+    job_add(p, 1, "never mind, another question");
+    wire_answer(p, "old", job, 1, "an answer to something old");
+    WAIT_UNTIL(deliveries(p, "state = 'cancelled' and reason = 'the contact has written again since'") == 1);
+    assert_int_equal(pair_requests(p), 0);
+
+    assert_int_equal(process_end(&p->consumer), 0);
+    pair_set(p, "consumer.drop_stale=false");
+    pair_start_consumer_ready(p);
+    wire_answer(p, "old2", job, 1, "an answer all the same");
+    WAIT_UNTIL(pair_sent(p, "an answer all the same") == 1);
+}
+
+/* A provider that is down: the circuit opens, the lanes wait, no message uses up its tries, one probe finds
+ * it back. */
+static void test_circuit_holds_an_account_that_is_down(struct pair *p)
+{
+    char id[32], text[32];
+
+    pair_set(p, "retry.delivery.delay_ms=100");
+    pair_set(p, "retry.delivery.tries=3");
+    pair_set(p, "consumer.max_in_flight=5");
+    pair_start_consumer_ready(p);
+    pair_script(p, "{\"rules\":[{\"times\":-1,\"action\":{\"status\":503}}]}");
+    for (int i = 0; i < 30; i++) {
+        snprintf(id, sizeof id, "c-%02d", i);
+        snprintf(text, sizeof text, "text %02d", i);
+        wire_answer(p, id, "none", i, text);
+    }
+    WAIT_UNTIL(pair_metric(p->consumer_port, "agwb_circuit_open{account=\"wa\"}") == 1);
+    WAIT_UNTIL(sql_int(p, "select count(*) from agwb.delivery_attempts where disposition = 'hold'") >
+               0); /* a probe */
+    assert_true(
+        log_count(&p->consumer, "alert: sender account is down, its deliveries wait", "account", "wa") == 1);
+    pair_script(p, "{\"rules\":[]}");
+    WAIT_UNTIL(deliveries(p, "state = 'sent'") == 30);
+    assert_int_equal(deliveries(p, "state = 'parked'"), 0);
+    assert_true(pair_sent_once_each(p));
+    assert_true(pair_metric(p->consumer_port, "agwb_circuit_open{account=\"wa\"}") == 0);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        PAIR_TEST(test_fallback_for_a_dead_request),
+        PAIR_TEST(test_fallback_once_per_contact_and_window),
+        PAIR_TEST(test_fallback_never_beside_a_real_answer),
+        PAIR_TEST(test_fallback_cancelled_by_a_real_answer),
+        PAIR_TEST(test_fallback_for_an_agents_error),
+        PAIR_TEST(test_fallback_agents_error_is_retried_first),
+        PAIR_TEST(test_fallback_for_an_overdue_job),
+        PAIR_TEST(test_fallback_not_for_the_opted_out),
+        PAIR_TEST(test_late_reply_is_accepted_when_young),
+        PAIR_TEST(test_late_reply_expired_while_nobody_consumed),
+        PAIR_TEST(test_stale_opted_out_and_human),
+        PAIR_TEST(test_stale_written_again_only_when_asked_for),
+        PAIR_TEST(test_circuit_holds_an_account_that_is_down),
+    };
+
+    pair_options(argc, argv);
+    return cmocka_run_group_tests(tests, pair_open_group, pair_close_group);
+}
