@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "consumer/attempt.h"
 #include "domain/families.h"
@@ -77,7 +78,7 @@ struct dispatch *dispatch_new(const struct dispatch_deps *deps)
 
 static void drop_ended(struct dispatch *d, size_t count)
 {
-    while (count-- > 0) {
+    for (; count > 0 && d->head; count--) {
         struct ended *n = d->head;
         d->head = n->next;
         if (!d->head)
@@ -242,6 +243,8 @@ static void on_claimed(void *arg, const struct ledger_claim *claims, size_t coun
         statement_failed(d, "could not claim deliveries, will try again", e);
         return;
     }
+    if (count > 0)
+        CRASH_POINT("consumer-claimed");
     for (size_t i = 0; i < count; i++)
         start_attempt(d, &claims[i], claim_ms);
     plan_wake(d, wait->next_due_ms);
@@ -315,6 +318,7 @@ static void on_settled(void *arg, const struct ledger_settled *settled, size_t c
         settle_failed(d, batch, e);
         return;
     }
+    CRASH_POINT("consumer-settled");
     if (count < batch)
         log_warn("attempts whose delivery belongs to a newer claim",
                  log_int("count", (int64_t)(batch - count)));

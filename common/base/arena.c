@@ -38,7 +38,7 @@ struct arena {
 };
 
 /* Needs no heap: the log's buffer is static. */
-static _Noreturn void abort_oom(size_t bytes)
+_Noreturn void abort_oom(size_t bytes)
 {
     log_error("out of memory", log_int("bytes", bytes > INT64_MAX ? INT64_MAX : (int64_t)bytes));
     log_flush();

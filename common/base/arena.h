@@ -20,4 +20,7 @@ void *xcalloc(size_t count, size_t bytes);
 void *xrealloc(void *p, size_t count, size_t bytes);
 char *xstrdup(const char *s); /* NULL gives NULL */
 
+/* What all of these do when memory is out; for libraries that say so themselves. `bytes`: 0 = not known. */
+_Noreturn void abort_oom(size_t bytes);
+
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/backoff.h"
 
 enum { UUID_BYTES = 16 };
@@ -66,7 +67,7 @@ void uuid_v5(const char *namespace_uuid, const void *name, size_t len, char out[
     EVP_MD_CTX *sha1 = EVP_MD_CTX_new();
     if (!sha1 || !EVP_DigestInit_ex(sha1, EVP_sha1(), NULL) || !EVP_DigestUpdate(sha1, space, sizeof space) ||
         !EVP_DigestUpdate(sha1, name, len) || !EVP_DigestFinal_ex(sha1, digest, NULL))
-        abort(); /* out of memory, or a libcrypto without SHA-1: another id would be a duplicate later */
+        abort_oom(0); /* or a libcrypto without SHA-1; another id would be a duplicate later */
     EVP_MD_CTX_free(sha1);
     write_text(digest, 5, out);
 }

@@ -191,6 +191,8 @@ static int walk_accounts(struct config_loader *l, const config_setting_t *list)
 }
 
 /* --- groups --- */
+/* NOLINTBEGIN(misc-no-recursion): only into names that the table knows as groups, so its depth is the table's
+ */
 static int walk_group(struct config_loader *l, const config_setting_t *group, const char *path);
 
 static int walk_setting(struct config_loader *l, const config_setting_t *s, const char *name)
@@ -219,7 +221,6 @@ static int walk_setting(struct config_loader *l, const config_setting_t *s, cons
     return unknown_option(l, s, name, &near);
 }
 
-/* Only descends into names that the table knows as groups, so its depth is the table's. */
 static int walk_group(struct config_loader *l, const config_setting_t *group, const char *path)
 {
     for (unsigned i = 0; i < (unsigned)config_setting_length(group); i++) {
@@ -230,6 +231,8 @@ static int walk_group(struct config_loader *l, const config_setting_t *group, co
     }
     return 0;
 }
+
+/* NOLINTEND(misc-no-recursion) */
 
 /* --- the text --- */
 /* libconfig 1.5 cuts a plain integer to 32 bits without a word (4294967896 becomes 600), and reads a comment

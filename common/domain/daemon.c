@@ -389,6 +389,8 @@ void daemon_ready(struct daemon *d, const char *status)
     if (d->phase == PHASE_DRAINING || d->phase == PHASE_ENDED)
         return;
     (void)sd_notifyf(0, "%sSTATUS=%s", d->announced ? "" : "READY=1\n", status);
+    if (!d->announced)
+        log_info("ready", log_str("status", status));
     d->announced = true;
 }
 

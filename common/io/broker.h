@@ -141,14 +141,14 @@ void broker_query_queues(struct broker *b, const char *const *names, size_t coun
 struct broker_session;
 /* Connects to the first host that answers, carries out nothing of the topology, selects confirms. */
 struct broker_session *broker_session_open(const struct broker_settings *s, struct err *e);
-void broker_session_close(struct broker_session **bs);
+void broker_session_close(struct broker_session **session);
 /* The queue's ready messages; -1 and err when it is missing. */
-int broker_session_count(struct broker_session *bs, const char *queue, uint32_t *messages, struct err *e) MUST_CHECK;
+int broker_session_count(struct broker_session *session, const char *queue, uint32_t *messages, struct err *e) MUST_CHECK;
 /* 1 and *d (borrowed until the next call), 0 when the queue is empty, -1 and err. Unacked until broker_session_ack. */
-int broker_session_get(struct broker_session *bs, const char *queue, struct broker_delivery *d, struct err *e) MUST_CHECK;
-int broker_session_ack(struct broker_session *bs, uint64_t delivery_tag, struct err *e) MUST_CHECK;
-int broker_session_requeue(struct broker_session *bs, uint64_t delivery_tag, struct err *e) MUST_CHECK;
+int broker_session_get(struct broker_session *session, const char *queue, struct broker_delivery *d, struct err *e) MUST_CHECK;
+int broker_session_ack(struct broker_session *session, uint64_t delivery_tag, struct err *e) MUST_CHECK;
+int broker_session_requeue(struct broker_session *session, uint64_t delivery_tag, struct err *e) MUST_CHECK;
 /* Publishes mandatory and waits for the confirm: 0 only when a queue has it. */
-int broker_session_publish(struct broker_session *bs, const struct broker_message *m, int64_t timeout_ms, struct err *e) MUST_CHECK;
+int broker_session_publish(struct broker_session *session, const struct broker_message *m, int64_t timeout_ms, struct err *e) MUST_CHECK;
 
 #endif

@@ -46,6 +46,7 @@ struct transfer {
     struct buf answer;
     bool answer_cut;
     bool was_attempted;
+    int64_t started_us, first_byte_us; /* monotonic; 0 = not yet */
     char text[CURL_ERROR_SIZE];
     http_done_fn *done;
     void *arg;
@@ -123,23 +124,44 @@ static size_t on_answer(char *bytes, size_t size, size_t count, void *arg)
     return t->answer_cut ? 0 : len;
 }
 
+/* The library's own "first byte" is the moment the request began to leave. */
+static size_t on_header(char *line, size_t size, size_t count, void *arg)
+{
+    struct transfer *t = arg;
+    (void)line;
+    if (t->first_byte_us == 0)
+        t->first_byte_us = clock_mono_us();
+    return size * count;
+}
+
 /* --- transfers --- */
 static void on_deadline(void *arg);
 
+static struct transfer *transfer_new(struct http *h)
+{
+    struct transfer *t = xcalloc(1, sizeof *t);
+    t->http = h;
+    t->deadline = loop_timer_new(h->loop, on_deadline, t);
+    buf_init(&t->body, BODY_LIMIT_BYTES);
+    buf_init(&t->answer, DEFAULT_ANSWER_BYTES);
+    return t;
+}
+
+/* The easy handle is new each time. A used one, reset or not, remembers the last header of the answer before,
+ * which is freed by then: an answer whose first header line begins with a blank writes there (libcurl 7.84
+ * to 8.1.0, curl issue 11101). */
 static struct transfer *transfer_get(struct http *h)
 {
     struct transfer *t = LIST_FIRST(&h->idle);
     if (t != NULL) {
         LIST_REMOVE(t, link);
         h->idle_count--;
-        return t;
+    } else {
+        t = transfer_new(h);
     }
-    t = xcalloc(1, sizeof *t);
-    t->http = h;
     t->easy = curl_easy_init();
-    t->deadline = loop_timer_new(h->loop, on_deadline, t);
-    buf_init(&t->body, BODY_LIMIT_BYTES);
-    buf_init(&t->answer, DEFAULT_ANSWER_BYTES);
+    if (t->easy == NULL)
+        abort_oom(0);
     return t;
 }
 
@@ -171,7 +193,8 @@ static void transfer_put(struct transfer *t)
         transfer_free(t);
         return;
     }
-    curl_easy_reset(t->easy);
+    curl_easy_cleanup(t->easy);
+    t->easy = NULL;
     curl_slist_free_all(t->headers);
     t->headers = NULL;
     buffer_reset(&t->body);
@@ -250,7 +273,8 @@ static struct http_result result_of(struct transfer *t, CURLcode rc)
                    .connect_ms = stage_ms(t, CURLINFO_CONNECT_TIME_T),
                    .tls_ms = stage_ms(t, CURLINFO_APPCONNECT_TIME_T),
                    .sent_ms = stage_ms(t, CURLINFO_PRETRANSFER_TIME_T),
-                   .first_byte_ms = stage_ms(t, CURLINFO_STARTTRANSFER_TIME_T),
+                   .first_byte_ms =
+                       t->first_byte_us > 0 ? (double)(t->first_byte_us - t->started_us) / 1000.0 : -1,
                    .total_ms = stage_ms(t, CURLINFO_TOTAL_TIME_T)},
     };
     long status = 0, connects = 0;
@@ -396,8 +420,9 @@ static int on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *arg, v
 /* --- starting --- */
 struct http *http_new(struct loop *l, const char *user_agent)
 {
-    curl_global_init(CURL_GLOBAL_DEFAULT);
     struct http *h = xcalloc(1, sizeof *h);
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        abort_oom(0);
     h->loop = l;
     h->user_agent = xstrdup(user_agent);
     h->timer = loop_timer_new(l, on_timer, h);
@@ -407,6 +432,8 @@ struct http *http_new(struct loop *l, const char *user_agent)
     LIST_INIT(&h->active);
     LIST_INIT(&h->idle);
     h->multi = curl_multi_init();
+    if (h->multi == NULL)
+        abort_oom(0);
     curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wanted);
     curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
     curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, on_timer_wanted);
@@ -461,12 +488,26 @@ static int check_request(const struct http_request *r, struct err *e)
     return 0;
 }
 
+/* A request that misses an option for want of memory must not leave. */
+static void set_or_end(CURLcode rc)
+{
+    if (rc == CURLE_OUT_OF_MEMORY)
+        abort_oom(0);
+}
+
+static void add_header(struct transfer *t, const char *line)
+{
+    struct curl_slist *longer = curl_slist_append(t->headers, line);
+    if (longer == NULL)
+        abort_oom(strlen(line));
+    t->headers = longer;
+}
+
 static void set_headers(struct transfer *t, const struct http_request *r)
 {
-    t->headers =
-        curl_slist_append(NULL, "Expect:"); /* or libcurl waits a second for a 100 before larger bodies */
+    add_header(t, "Expect:"); /* or libcurl waits a second for a 100 before larger bodies */
     for (size_t i = 0; i < r->header_count; i++)
-        t->headers = curl_slist_append(t->headers, r->headers[i]);
+        add_header(t, r->headers[i]);
     curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
 }
 
@@ -486,14 +527,14 @@ static void set_method(struct transfer *t, const struct http_request *r)
         curl_easy_setopt(t->easy, CURLOPT_HTTPGET, 1L);
     }
     if (!is_post)
-        curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, r->method);
+        set_or_end(curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, r->method));
 }
 
 static void set_policy(CURL *easy)
 {
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    set_or_end(curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https"));
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(easy, CURLOPT_PROXY, "");
+    set_or_end(curl_easy_setopt(easy, CURLOPT_PROXY, ""));
     curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
@@ -515,17 +556,19 @@ static void set_request(struct transfer *t, const struct http_request *r)
     t->answer.limit = r->max_response_bytes > 0 ? r->max_response_bytes : DEFAULT_ANSWER_BYTES;
     curl_easy_setopt(t->easy, CURLOPT_PRIVATE, t);
     curl_easy_setopt(t->easy, CURLOPT_ERRORBUFFER, t->text);
-    curl_easy_setopt(t->easy, CURLOPT_USERAGENT, t->http->user_agent);
-    curl_easy_setopt(t->easy, CURLOPT_URL, r->url);
+    set_or_end(curl_easy_setopt(t->easy, CURLOPT_USERAGENT, t->http->user_agent));
+    set_or_end(curl_easy_setopt(t->easy, CURLOPT_URL, r->url));
     curl_easy_setopt(t->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
+    curl_easy_setopt(t->easy, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(t->easy, CURLOPT_HEADERDATA, t);
     curl_easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, on_answer);
     curl_easy_setopt(t->easy, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(t->easy, CURLOPT_PREREQFUNCTION, on_attempt);
     curl_easy_setopt(t->easy, CURLOPT_PREREQDATA, t);
     if (r->user != NULL) {
         curl_easy_setopt(t->easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
-        curl_easy_setopt(t->easy, CURLOPT_USERNAME, r->user);
-        curl_easy_setopt(t->easy, CURLOPT_PASSWORD, r->password == NULL ? "" : r->password);
+        set_or_end(curl_easy_setopt(t->easy, CURLOPT_USERNAME, r->user));
+        set_or_end(curl_easy_setopt(t->easy, CURLOPT_PASSWORD, r->password == NULL ? "" : r->password));
     }
 }
 
@@ -536,11 +579,15 @@ int http_send(struct http *h, const struct http_request *r, http_done_fn *done, 
     struct transfer *t = transfer_get(h);
     t->done = done;
     t->arg = arg;
+    t->started_us = clock_mono_us();
+    t->first_byte_us = 0;
     set_policy(t->easy);
     set_request(t, r);
     set_headers(t, r);
     set_method(t, r);
     CURLMcode rc = curl_multi_add_handle(h->multi, t->easy);
+    if (rc == CURLM_OUT_OF_MEMORY)
+        abort_oom(0);
     if (rc != CURLM_OK) {
         transfer_put(t);
         return err_set(e, ERR_BUG, (int)rc, "libcurl refused the request: %s", curl_multi_strerror(rc));

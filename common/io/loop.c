@@ -83,12 +83,14 @@ struct loop {
 enum { MAX_SLEEP_MS = 3600 * 1000 };
 static const size_t NOT_ARMED = SIZE_MAX;
 
-/* A call of libuv that fails only when the process is out of descriptors at start-up or breaks this module's
- * contract. */
+/* A call of libuv that fails only when memory is out, when descriptors are at start-up, or when it breaks this
+ * module's contract. */
 static void must(int rc, const char *call)
 {
     if (rc == 0)
         return;
+    if (rc == UV_ENOMEM)
+        abort_oom(0);
     log_error("event loop failed", log_str("call", call), log_str("error", uv_strerror(rc)));
     log_flush();
     _exit(70);

@@ -501,7 +501,8 @@ void agent_free(struct agent **agent)
         return;
     broker_free(&a->broker);
     while (!TAILQ_EMPTY(&a->tasks))
-        task_free(TAILQ_FIRST(&a->tasks));
+        task_free(
+            TAILQ_FIRST(&a->tasks)); /* NOLINT(clang-analyzer-unix.Malloc): it takes itself off the list */
     loop_timer_free(&a->wake);
     if (a->journal_fd >= 0)
         close(a->journal_fd);

@@ -1,0 +1,41 @@
+/* Shared by the ledger's files only: the call record that carries a callback over its statement's flight. */
+#ifndef AGWB_CONSUMER_LEDGER_PRIVATE_H
+#define AGWB_CONSUMER_LEDGER_PRIVATE_H
+
+#include "consumer/ledger.h"
+
+struct ledger {
+    struct ledger_deps deps;
+    struct db_params params;
+    struct buf accounts; /* the routing table agwb.accept_replies() wants */
+};
+
+/* One statement's callback. `count` is the batch's size where results are arrays. */
+struct ledger_call {
+    union {
+        ledger_accepted_fn *accepted;
+        ledger_claimed_fn *claimed;
+        ledger_settled_fn *settled;
+        ledger_done_fn *done;
+        ledger_swept_fn *swept;
+        ledger_parked_fn *parked;
+        ledger_failed_fn *failed;
+        ledger_overdue_fn *overdue;
+    };
+    void *arg;
+    size_t count;
+};
+
+/* Runs the statement; on success the call is carried to the callback, which must take it. -1 when the
+ * connection is not up. */
+int ledger_run(struct db *db, const char *sql, const struct db_params *p, db_done_fn *done,
+               const struct ledger_call *call);
+struct ledger_call ledger_take(void *arg);
+/* A db_done_fn for calls that only want to know whether it worked. */
+void ledger_on_done(void *arg, const struct db_result *r, const struct err *e);
+
+/* NULL is SQL NULL. */
+void ledger_item_text(struct db_params *p, const char *s);
+const char *ledger_text_or_null(const struct db_result *r, size_t row, int col);
+
+#endif
