@@ -114,7 +114,8 @@ static void play_fault(struct play *p, const struct provider *owner, const struc
         break;
     case FAULT_SUCCESS_FALSE:
         buf_clear(&p->answer.body);
-        owner->write_refusal(&p->answer.body);
+        if (owner != NULL)
+            owner->write_refusal(&p->answer.body);
         break;
     case FAULT_RAW:
         write_raw(p, action->raw);
