@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "consumer/channels/channel.h"
 #include "domain/contact.h"
@@ -157,6 +158,7 @@ static void on_answer(void *arg, const struct http_result *r)
     struct attempt *a = arg;
     struct channel_verdict v;
 
+    CRASH_POINT("consumer-answered");
     channel_judge(a->provider, r, &v);
     decide(a, &v, r);
     a->deps.on_end(a->deps.arg, &a->settlement);
@@ -241,6 +243,7 @@ int attempt_start(const struct attempt_deps *deps, const struct ledger_claim *cl
         snprintf(v.provider_code, sizeof v.provider_code, "no_account");
         channel_verdict_detail(&v, "the account is not in the configuration any more");
     } else if (build_and_send(a, claim, account, &e) == 0) {
+        CRASH_POINT("consumer-sending");
         return 0;
     } else {
         snprintf(v.provider_code, sizeof v.provider_code, "unsendable");

@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/json.h"
 #include "base/uuid.h"
 
@@ -67,6 +68,7 @@ static void on_parked(void *arg)
 {
     struct dead *n = arg;
 
+    CRASH_POINT("deadletter-parked");
     n->state = DEAD_DONE;
     n->owner->done_any = true;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/uuid.h"
 #include "domain/families.h"
@@ -152,6 +153,7 @@ static void on_failed(void *arg, const enum ledger_fail_result *results, size_t 
                      log_int("held_back", held));
         return;
     }
+    CRASH_POINT("fallback-committed");
     for (size_t i = 0; i < count; i++)
         report(f, f->batch[i], results[i]);
     f->batch_count = 0;

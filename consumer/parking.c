@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/backoff.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "domain/families.h"
@@ -244,6 +245,7 @@ void parking_on_confirm(struct parking *d, uint64_t cookie, enum broker_confirm 
     metric_add(d->deps.metrics, &METRIC_DEAD_LETTERS, 1, c->queue, parking_reason_name(c->reason));
     if (c->from_ledger) {
         c->state = COPY_CONFIRMED;
+        CRASH_POINT("parking-confirmed");
         return;
     }
     if (c->done)
@@ -266,7 +268,9 @@ static void add_from_ledger(struct parking *d, const struct ledger_parked *p)
 {
     struct err ignored;
     struct json *headers = json_parse(p->headers_json, strlen(p->headers_json), &ignored);
-    struct parking_note note = {.reason = reason_of_outcome(p->outcome, p->reason),
+    struct parking_note note = {.queue = TOPOLOGY_WB_PARKED,
+                                .origin = d->deps.config->topology.webhook_queue,
+                                .reason = reason_of_outcome(p->outcome, p->reason),
                                 .text = p->reason,
                                 .message_id = p->message_id,
                                 .body = p->payload,
@@ -293,6 +297,8 @@ static void on_claimed(void *arg, const struct ledger_parked *items, size_t coun
     }
     for (size_t i = 0; i < count; i++)
         add_from_ledger(d, &items[i]);
+    if (count > 0)
+        CRASH_POINT("parking-claimed");
     if (count == LEDGER_BATCH)
         d->look = true;
 }

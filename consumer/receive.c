@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/utf8.h"
 #include "base/uuid.h"
@@ -200,6 +201,7 @@ void receive_on_delivery(struct receive *r, const struct broker_delivery *d)
         }
         a->state = ARRIVAL_WAITING;
         r->waiting++;
+        CRASH_POINT("consumer-delivered");
         return;
     }
     metric_add(r->deps.metrics, &METRIC_CONSUMED, 1, "invalid", NULL);
@@ -380,6 +382,7 @@ static void on_accepted(void *arg, const struct ledger_accepted *results, size_t
         batch_failed(r, e);
         return;
     }
+    CRASH_POINT("consumer-accepted");
     for (size_t i = 0; i < count; i++)
         finish(r, r->batch[i], &results[i]);
     r->batch_count = 0;
@@ -466,6 +469,7 @@ void receive_turn(struct receive *r)
         r->done_any = false;
         ack_front(r);
         ack_rest(r);
+        CRASH_POINT("consumer-acked");
     }
     if (r->waiting > 0 && r->batch_count == 0 && ledger_can_accept(r->deps.ledger) &&
         loop_now_ms(r->deps.loop) >= r->retry_at)

@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "base/backoff.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "domain/families.h"
 #include "publisher/request.h"
@@ -138,6 +139,8 @@ static void on_claimed(void *arg, const struct db_result *r, const struct err *e
         statement_failed(i, "could not claim jobs, will try again", e);
         return;
     }
+    if (db_rows(r) > 0)
+        CRASH_POINT("publisher-claimed");
     for (size_t row = 0; row < db_rows(r); row++)
         take_row(i, r, row);
     if (db_rows(r) == i->asked)

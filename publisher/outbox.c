@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "base/backoff.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/uuid.h"
 #include "domain/contact.h"
@@ -260,6 +261,7 @@ void outbox_on_confirm(struct outbox *o, uint64_t cookie, enum broker_confirm re
 
     o->sent--;
     if (result == BROKER_CONFIRMED) {
+        CRASH_POINT("publisher-confirmed");
         o->refusals = 0;
         lines_add(&o->published, n->id);
         metric_add(o->deps.metrics, &METRIC_PUBLISHED, 1, "confirmed", NULL);
@@ -323,6 +325,7 @@ static bool publish_next(struct outbox *o)
     free(n->body);
     n->body = NULL;
     o->sent++;
+    CRASH_POINT("publisher-published");
     return true;
 }
 
@@ -342,6 +345,8 @@ static void on_published_recorded(void *arg, const struct db_result *r, const st
     struct outbox *o = arg;
 
     (void)r;
+    if (!e)
+        CRASH_POINT("publisher-recorded");
     if (e)
         record_failed(o, e);
     else

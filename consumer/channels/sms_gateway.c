@@ -59,6 +59,7 @@ static int build(const struct channel_send *s, struct channel_request *r, struct
     return 0;
 }
 
+/* An id that is too long is none: cut, it would match no receipt. */
 static void take_id(const struct json_node *root, struct channel_verdict *v)
 {
     static const char *const PLACES[] = {"sid", "id", "messageId", "data.id"};
@@ -67,7 +68,7 @@ static void take_id(const struct json_node *root, struct channel_verdict *v)
 
     for (size_t i = 0; i < sizeof PLACES / sizeof PLACES[0] && !v->provider_id[0]; i++) {
         n = json_path(root, PLACES[i]);
-        if (json_str(n))
+        if (json_str(n) && strlen(json_str(n)) < sizeof v->provider_id)
             snprintf(v->provider_id, sizeof v->provider_id, "%s", json_str(n));
         else if (json_int(n, &number))
             snprintf(v->provider_id, sizeof v->provider_id, "%lld", (long long)number);
