@@ -2,6 +2,7 @@
  * is the next batch. */
 #include "consumer/dispatch.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +30,11 @@ struct dispatch {
     size_t asked;          /* slots of the claim under way */
     int64_t claim_boot_ms; /* when it was asked: the lease cannot have begun before */
     int64_t claim_us;
+    uint64_t claim_number;
+    bool claim_lost;               /* its answer never came */
+    struct ledger_unstarted *late; /* claimed, and the lease too short by then; room for the whole claim */
+    size_t late_count;
+    bool releasing; /* the lost or the late ones are being given back; no claim before that is done */
     size_t running;            /* attempts */
     struct ended *head, *tail; /* ended, oldest first */
     size_t ended_count;
@@ -93,6 +99,7 @@ void dispatch_free(struct dispatch **d)
     if (!*d)
         return;
     drop_ended(*d, (*d)->ended_count);
+    free((*d)->late);
     circuits_free(&(*d)->circuits);
     loop_timer_free(&(*d)->due_timer);
     loop_timer_free(&(*d)->sweep_timer);
@@ -120,7 +127,7 @@ void dispatch_wake(struct dispatch *d)
 
 bool dispatch_is_idle(const struct dispatch *d)
 {
-    return d->running == 0 && d->ended_count == 0 && !d->claiming && !d->sweeping;
+    return d->running == 0 && d->ended_count == 0 && !d->claiming && !d->sweeping && !d->releasing;
 }
 
 size_t dispatch_in_flight(const struct dispatch *d)
@@ -160,12 +167,6 @@ static int64_t timeout_of(const struct config *c, const char *account)
     return 0;
 }
 
-static void on_released(void *arg, const struct err *e)
-{
-    (void)arg;
-    (void)e; /* then the lease's end makes it uncertain: late, never wrong */
-}
-
 /* An attempt may only run inside its lease. Boottime: a machine that slept over the claim has slept over
  * the lease too. */
 static bool has_lease_left(const struct dispatch *d, const struct ledger_claim *claim)
@@ -182,8 +183,8 @@ static void start_attempt(struct dispatch *d, const struct ledger_claim *claim, 
     if (!has_lease_left(d, claim)) {
         log_warn("claim came too late for an attempt, given back", log_str("messageId", claim->message_id));
         circuits_probe_missed(d->circuits, claim->account, loop_now_ms(d->deps.loop));
-        if (ledger_release(d->deps.ledger, claim->message_id, claim->fence, on_released, d) != 0)
-            log_warn("could not give a claim back", log_str("messageId", claim->message_id));
+        d->late[d->late_count].fence = claim->fence;
+        snprintf(d->late[d->late_count++].message_id, sizeof d->late[0].message_id, "%s", claim->message_id);
         return;
     }
     if (attempt_start(&d->attempts, claim, claim_ms, &s) == 0)
@@ -240,11 +241,13 @@ static void on_claimed(void *arg, const struct ledger_claim *claims, size_t coun
     if (probing && (e || count == 0))
         circuits_probe_missed(d->circuits, probing, loop_now_ms(d->deps.loop));
     if (e) {
+        d->claim_lost = true;
         statement_failed(d, "could not claim deliveries, will try again", e);
         return;
     }
     if (count > 0)
         CRASH_POINT("consumer-claimed");
+    d->late = xrealloc(d->late, count + 1, sizeof *d->late);
     for (size_t i = 0; i < count; i++)
         start_attempt(d, &claims[i], claim_ms);
     plan_wake(d, wait->next_due_ms);
@@ -264,6 +267,7 @@ static void claim(struct dispatch *d)
     if (d->running >= limit || d->ended_count >= limit + SETTLE_BATCH)
         return;
     d->probing = circuits_take_probe(d->circuits, loop_now_ms(d->deps.loop));
+    ask.number = ++d->claim_number;
     ask.only = d->probing;
     ask.slots = d->probing ? 1 : limit - d->running;
     ask.skip_count = d->probing ? 0 : circuits_down(d->circuits, down, CONFIG_MAX_ACCOUNTS);
@@ -276,6 +280,34 @@ static void claim(struct dispatch *d)
     } else if (d->probing) {
         circuits_probe_missed(d->circuits, d->probing, loop_now_ms(d->deps.loop));
     }
+}
+
+/* What was not started must not wait for its lease's end, which would make it uncertain. */
+static bool has_unstarted(const struct dispatch *d)
+{
+    return d->claim_lost || d->late_count > 0;
+}
+
+static void on_released(void *arg, const struct err *e)
+{
+    struct dispatch *d = arg;
+
+    d->releasing = false;
+    if (e) {
+        statement_failed(d, "could not give claims back, will try again", e);
+        return;
+    }
+    d->claim_lost = false;
+    d->late_count = 0;
+    d->wanted = true;
+}
+
+static void release(struct dispatch *d)
+{
+    int rc = d->claim_lost ? ledger_release_claim(d->deps.ledger, d->claim_number, on_released, d)
+                           : ledger_release(d->deps.ledger, d->late, d->late_count, on_released, d);
+
+    d->releasing = rc == 0;
 }
 
 static void count_answers(const struct dispatch *d, const struct ledger_settled *settled, size_t count)
@@ -376,9 +408,11 @@ void dispatch_turn(struct dispatch *d)
         return;
     if (d->head && d->settling == 0)
         settle(d);
+    if (has_unstarted(d) && !d->releasing)
+        release(d);
     if (!d->open)
         return;
-    if (d->wanted && !d->claiming)
+    if (d->wanted && !d->claiming && !has_unstarted(d))
         claim(d);
     if (d->sweep_due && !d->sweeping)
         sweep(d);

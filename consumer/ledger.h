@@ -70,6 +70,8 @@ struct ledger_claim {
     int64_t accepted_ms, due_ms, published_ms;      /* wall; published_ms 0 when unknown */
 };
 
+typedef void ledger_done_fn(void *arg, const struct err *e);
+
 /* What a claim left behind. */
 struct ledger_wait {
     int64_t next_due_ms;                          /* until the next lane's head may go; -1 = nothing waits */
@@ -83,11 +85,15 @@ struct ledger_ask {
     const char *const *skip; /* accounts to leave alone: their circuit is open */
     size_t skip_count;
     const char *only; /* the one account to probe, or NULL */
+    uint64_t number;  /* of this process's claims: what it takes is known by it */
 };
 /* Claims up to `slots` lane heads within the limits of the configuration. What must not be sent any more is
  * cancelled on the way. */
 int ledger_claim(struct ledger *l, const struct ledger_ask *ask, ledger_claimed_fn *done,
                  void *arg) MUST_CHECK;
+
+/* Gives back what claim `number` took, whose answer was lost. */
+int ledger_release_claim(struct ledger *l, uint64_t number, ledger_done_fn *done, void *arg) MUST_CHECK;
 
 /* Those that were settled, with the job's times where the settlement completed one. A missing one belonged
  * to a newer claim. */
@@ -100,9 +106,12 @@ typedef void ledger_settled_fn(void *arg, const struct ledger_settled *settled, 
 int ledger_settle(struct ledger *l, const struct settlement *const *items, size_t count,
                   ledger_settled_fn *done, void *arg) MUST_CHECK;
 
-typedef void ledger_done_fn(void *arg, const struct err *e);
-/* Gives back a claim that was not started. */
-int ledger_release(struct ledger *l, const char *message_id, int32_t fence, ledger_done_fn *done,
+/* Gives back what was claimed and not started. */
+struct ledger_unstarted {
+    char message_id[129];
+    int32_t fence;
+};
+int ledger_release(struct ledger *l, const struct ledger_unstarted *items, size_t count, ledger_done_fn *done,
                    void *arg) MUST_CHECK;
 
 /* --- requests that will not be answered --- */

@@ -1,9 +1,14 @@
 /* Claiming what is due, settling what ended, giving back what was not started. */
 #include "consumer/ledger_private.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/arena.h"
+#include "domain/peers.h"
+
+enum { OWNER_MAX = PEERS_OWNER_SIZE + 24 };
 
 static struct ledger_claim claim_of_row(const struct db_result *r, size_t row)
 {
@@ -69,12 +74,21 @@ static void on_claimed(void *arg, const struct db_result *r, const struct err *e
     free(claims);
 }
 
+/* Each claim under a name of its own, so that one whose answer was lost can be undone. */
+static void add_claim_owner(const struct ledger *l, struct db_params *p, uint64_t number)
+{
+    char owner[OWNER_MAX];
+
+    snprintf(owner, sizeof owner, "%s:%" PRIu64, l->deps.owner, number);
+    db_param_text(p, owner);
+}
+
 int ledger_claim(struct ledger *l, const struct ledger_ask *ask, ledger_claimed_fn *done, void *arg)
 {
     struct db_params *p = &l->params;
 
     db_params_clear(p);
-    db_param_text(p, l->deps.owner);
+    add_claim_owner(l, p, ask->number);
     db_param_int4(p, (int32_t)ask->slots);
     db_param_int8(p, l->deps.config->consumer.lease_ms);
     db_param_bool(p, l->deps.config->consumer.drop_stale);
@@ -211,17 +225,28 @@ int ledger_settle(struct ledger *l, const struct settlement *const *items, size_
         p, on_settled, &(struct ledger_call){.settled = done, .arg = arg});
 }
 
-int ledger_release(struct ledger *l, const char *message_id, int32_t fence, ledger_done_fn *done, void *arg)
+int ledger_release(struct ledger *l, const struct ledger_unstarted *items, size_t count, ledger_done_fn *done,
+                   void *arg)
 {
     struct db_params *p = &l->params;
 
     db_params_clear(p);
     db_array_begin(p, DB_TEXT);
-    ledger_item_text(p, message_id);
+    for (size_t i = 0; i < count; i++)
+        ledger_item_text(p, items[i].message_id);
     db_array_end(p);
     db_array_begin(p, DB_INT4);
-    db_item_int4(p, fence);
+    for (size_t i = 0; i < count; i++)
+        db_item_int4(p, items[i].fence);
     db_array_end(p);
     return ledger_run(l->deps.work_db, "select agwb.release_deliveries($1, $2)", p, ledger_on_done,
+                      &(struct ledger_call){.done = done, .arg = arg});
+}
+
+int ledger_release_claim(struct ledger *l, uint64_t number, ledger_done_fn *done, void *arg)
+{
+    db_params_clear(&l->params);
+    add_claim_owner(l, &l->params, number);
+    return ledger_run(l->deps.work_db, "select agwb.release_claim($1)", &l->params, ledger_on_done,
                       &(struct ledger_call){.done = done, .arg = arg});
 }

@@ -1,7 +1,7 @@
 /* agwb-consumer: the agent's replies on wb_queue are delivered over WhatsApp and SMS. */
 #include "consumer/channels/channel.h"
 #include "consumer/consumer.h"
-#include "consumer/replay.h"
+#include "consumer/dlq.h"
 #include "domain/daemon.h"
 
 static const char *metrics_listen(const struct config *c)
@@ -12,7 +12,7 @@ static const char *metrics_listen(const struct config *c)
 int main(int argc, char **argv)
 {
     static const struct daemon_command COMMANDS[] = {
-        {"dlq", "dead letters: list [QUEUE] | replay QUEUE [--limit N] [--execute]", replay_command},
+        {"dlq", "dead letters: list | show | replay | park | purge; dlq --help says more", dlq_command},
     };
     const struct daemon_program program = {
         .name = "agwb-consumer",

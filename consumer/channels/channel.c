@@ -1,25 +1,27 @@
-/* The registry of providers, and what all of them share. */
+/* The registry of providers, the check of accounts, and what the outcome tables share. */
 #include "consumer/channels/channel.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-static const struct channel_provider *const PROVIDERS[] = {&CHANNEL_SMS_GATEWAY, &CHANNEL_WASENDER};
-enum { PROVIDER_COUNT = sizeof PROVIDERS / sizeof PROVIDERS[0] };
+const struct channel_provider *const CHANNEL_PROVIDERS[] = {&CHANNEL_SMS_GATEWAY, &CHANNEL_TWILIO,
+                                                            &CHANNEL_WASENDER,    &CHANNEL_WHATSAPP_CLOUD,
+                                                            &CHANNEL_WHATSAPP_QR, NULL};
 
 const struct channel_provider *channel_find(const char *name)
 {
-    for (size_t i = 0; i < PROVIDER_COUNT; i++) {
-        if (strcmp(PROVIDERS[i]->name, name) == 0)
-            return PROVIDERS[i];
+    for (const struct channel_provider *const *p = CHANNEL_PROVIDERS; *p; p++) {
+        if (strcmp((*p)->name, name) == 0)
+            return *p;
     }
     return NULL;
 }
 
 void channel_list(struct buf *out)
 {
-    for (size_t i = 0; i < PROVIDER_COUNT; i++)
-        buf_printf(out, "%s%s", i ? ", " : "", PROVIDERS[i]->name);
+    for (const struct channel_provider *const *p = CHANNEL_PROVIDERS; *p; p++)
+        buf_printf(out, "%s%s", p == CHANNEL_PROVIDERS ? "" : ", ", (*p)->name);
 }
 
 static bool carries(const struct channel_provider *p, enum channel c)
@@ -31,88 +33,174 @@ static bool carries(const struct channel_provider *p, enum channel c)
     return false;
 }
 
+/* A misspelt option must not pass for its default. */
+static int check_options(const struct channel_provider *p, const struct config_account *a, struct err *e)
+{
+    for (size_t i = 0; i < a->option_count; i++) {
+        const char *const *known = p->options;
+        while (known && *known && strcmp(*known, a->options[i].key) != 0)
+            known++;
+        if (!known || !*known)
+            return err_set(e, ERR_CONFIG, 0, "provider %s has no option '%s'", p->name, a->options[i].key);
+    }
+    return 0;
+}
+
+/* It would end a header's line, and every message of the account be refused. */
+static int check_secret(const char *name, const char *secret, struct err *e)
+{
+    for (; secret && *secret; secret++) {
+        if ((unsigned char)*secret < 0x20 || *secret == 0x7f)
+            return err_set(e, ERR_CONFIG, 0, "%s contains a control character", name);
+    }
+    return 0;
+}
+
+static int check_credentials(const struct channel_provider *p, const struct config_account *a, struct err *e)
+{
+    if (p->needs_token && !(a->token && a->token[0]))
+        return err_set(e, ERR_CONFIG, 0,
+                       "provider %s needs a token (token, token_file, AGWB_ACCOUNT_<NAME>_TOKEN or a "
+                       "credential)",
+                       p->name);
+    if (check_secret("token", a->token, e) != 0 || check_secret("user", a->user, e) != 0)
+        return -1;
+    return check_secret("password", a->password, e);
+}
+
+static int unknown_provider(const char *name, struct err *e)
+{
+    struct buf known;
+
+    buf_init(&known, 1024);
+    channel_list(&known);
+    (void)err_set(e, ERR_CONFIG, 0, "unknown provider '%s' (this program has: %s)", name, buf_str(&known));
+    buf_fini(&known);
+    return -1;
+}
+
 static int check_account(const struct config_account *a, struct err *e)
 {
     const struct channel_provider *p = channel_find(a->provider);
-    struct buf known;
-    int rc = 0;
 
-    if (!p) {
-        buf_init(&known, 1024);
-        channel_list(&known);
-        rc = err_set(e, ERR_CONFIG, 0,
-                     "channels.accounts: account '%s': unknown provider '%s' (this program has: %s)", a->name,
-                     a->provider, buf_str(&known));
-        buf_fini(&known);
-        return rc;
-    }
+    if (!p)
+        return unknown_provider(a->provider, e);
     if (!carries(p, a->channel))
-        return err_set(e, ERR_CONFIG, 0,
-                       "channels.accounts: account '%s': provider %s does not carry channel '%s'", a->name,
-                       p->name, channel_name(a->channel));
-    if (p->needs_token && !(a->token && a->token[0]))
-        return err_set(e, ERR_CONFIG, 0,
-                       "channels.accounts: account '%s': provider %s needs a token (token, token_file, "
-                       "AGWB_ACCOUNT_<NAME>_TOKEN or a credential)",
-                       a->name, p->name);
-    return 0;
+        return err_set(e, ERR_CONFIG, 0, "provider %s does not carry channel '%s'", p->name,
+                       channel_name(a->channel));
+    if (check_options(p, a, e) != 0 || check_credentials(p, a, e) != 0)
+        return -1;
+    return p->check ? p->check(a, e) : 0;
 }
 
 int channel_check_accounts(const struct config *c, struct err *e)
 {
     for (size_t i = 0; i < c->channels.account_count; i++) {
-        if (check_account(&c->channels.accounts[i], e) != 0)
-            return -1;
+        const struct config_account *a = &c->channels.accounts[i];
+        if (check_account(a, e) != 0)
+            return err_prefix(e, "channels.accounts: account '%s'", a->name);
     }
     return 0;
 }
 
-void channel_request_init(struct channel_request *r)
+const struct channel_error *channel_error_find(const struct channel_error *table, size_t count, int64_t code)
 {
-    *r = (struct channel_request){.method = "POST"};
-    buf_init(&r->url, CHANNEL_URL_MAX);
-    buf_init(&r->body, CHANNEL_BODY_MAX);
-    for (size_t i = 0; i < CHANNEL_MAX_HEADERS; i++)
-        buf_init(&r->headers[i], CHANNEL_HEADER_MAX);
+    for (size_t i = 0; i < count; i++) {
+        if (table[i].first <= code && code <= table[i].last)
+            return &table[i];
+    }
+    return NULL;
 }
 
-void channel_request_fini(struct channel_request *r)
+void channel_verdict_set(struct channel_verdict *v, enum outcome outcome, int wait_s)
 {
-    buf_fini(&r->url);
-    buf_fini(&r->body);
-    for (size_t i = 0; i < CHANNEL_MAX_HEADERS; i++)
-        buf_fini(&r->headers[i]);
+    v->outcome = outcome;
+    if (v->retry_after_ms < 0 && wait_s > 0)
+        v->retry_after_ms = (int64_t)wait_s * 1000;
 }
 
-void channel_request_header(struct channel_request *r, const char *name, const char *value)
+/* A code nobody has described: of the refusals only a 401 is for certain not about this message. */
+static enum outcome outcome_of_unknown_code(int status)
 {
-    buf_printf(&r->headers[r->header_count++], "%s: %s", name, value);
+    enum outcome o = channel_outcome_of_status(status);
+
+    return o == OUTCOME_DELIVERED || (o == OUTCOME_AUTH && status != 401) ? OUTCOME_PERMFAIL : o;
 }
 
-void channel_request_url(struct channel_request *r, const struct config_account *a, const char *fallback,
-                         const char *path)
+void channel_verdict_of_code(struct channel_verdict *v, const struct channel_error *line, int64_t code,
+                             int status)
 {
-    const char *base = a->base_url && a->base_url[0] ? a->base_url : fallback;
-    size_t len = strlen(base);
+    snprintf(v->provider_code, sizeof v->provider_code, "%lld", (long long)code);
+    if (!line) {
+        channel_verdict_set(v, outcome_of_unknown_code(status), 0);
+        return;
+    }
+    channel_verdict_set(v, line->outcome, line->wait_s);
+    if (!v->detail[0])
+        channel_verdict_detail(v, line->meaning);
+}
 
-    while (len > 0 && base[len - 1] == '/')
-        len--;
-    buf_add(&r->url, base, len);
-    buf_add_str(&r->url, path);
+void channel_verdict_of_bare_status(struct channel_verdict *v, int status)
+{
+    enum outcome o = status == 404 ? OUTCOME_AUTH : channel_outcome_of_status(status);
+
+    channel_verdict_set(v, o == OUTCOME_DELIVERED ? OUTCOME_UNCERTAIN : o, 0);
+    if (!v->detail[0])
+        channel_verdict_detail(v, "no readable answer");
+}
+
+void channel_verdict_id(struct channel_verdict *v, const char *id)
+{
+    if (id && strlen(id) < sizeof v->provider_id)
+        snprintf(v->provider_id, sizeof v->provider_id, "%s", id);
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* The next byte of a detail. Of a row of digits as long as a telephone number's only the last 3 are shown:
+ * details stand in logs, and providers like to repeat the number. */
+static char detail_char(const char *text, const char *at)
+{
+    enum { NUMBER_DIGITS = 8, SHOWN = 3 };
+    int before = 0, from_here = 0;
+
+    while (from_here < NUMBER_DIGITS && is_digit(at[from_here]))
+        from_here++;
+    while (before < NUMBER_DIGITS && at - before > text && is_digit(at[-before - 1]))
+        before++;
+    if (from_here > SHOWN && before + from_here >= NUMBER_DIGITS)
+        return '*';
+    return (unsigned char)*at < 0x20 || *at == 0x7f ? ' ' : *at;
 }
 
 void channel_verdict_detail(struct channel_verdict *v, const char *text)
 {
+    const char *at = text;
     size_t n = 0;
 
-    for (; text && *text && n + 1 < sizeof v->detail; text++)
-        v->detail[n++] = (unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text;
+    for (; at && *at && n + 1 < sizeof v->detail; at++)
+        v->detail[n++] = detail_char(text, at);
     /* do not end inside a UTF-8 character */
-    while (n > 0 && text && *text && ((unsigned char)*text & 0xc0) == 0x80) {
-        text--;
+    while (n > 0 && at && *at && ((unsigned char)*at & 0xc0) == 0x80) {
+        at--;
         n--;
     }
     v->detail[n] = '\0';
+}
+
+bool channel_json_int(const struct json_node *n, int64_t *value)
+{
+    const char *text = json_str(n);
+
+    if (json_int(n, value))
+        return true;
+    if (!text || !*text || strlen(text) > 15 || text[strspn(text, "0123456789")])
+        return false;
+    *value = strtoll(text, NULL, 10);
+    return true;
 }
 
 enum outcome channel_outcome_of_status(int status)

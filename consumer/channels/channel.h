@@ -9,8 +9,10 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/json.h"
 #include "consumer/outcome.h"
 #include "domain/config.h"
+#include "domain/contact.h"
 #include "domain/message.h"
 #include "io/http.h"
 
@@ -21,6 +23,7 @@ struct channel_send {
     const char *address;                            /* E.164 where the contact has a number, else a JID */
     const char *message_id;                         /* ours */
     const char *workspace_id, *contact_id, *job_id; /* NULL when unknown */
+    const char *quoted_id; /* the provider's id of the message that this one answers; NULL when unknown */
 };
 
 enum {
@@ -41,9 +44,19 @@ void channel_request_init(struct channel_request *r);
 void channel_request_fini(struct channel_request *r);
 /* Adds "name: value". */
 void channel_request_header(struct channel_request *r, const char *name, const char *value);
+/* Content-Type and Accept: application/json; Authorization: Bearer when the account has a token. */
+void channel_request_bearer_json(struct channel_request *r, const struct config_account *a);
 /* base_url (or fallback when the account has none) without trailing slashes, then path. */
 void channel_request_url(struct channel_request *r, const struct config_account *a, const char *fallback,
                          const char *path);
+
+/* Everything but letters, digits and "-._~" as %XX: for a segment of a path or a form's value. */
+void channel_add_encoded(struct buf *b, const char *text);
+/* These add one more of what the buffer already holds, with the separator it needs; nothing for a NULL value.
+ */
+void channel_form_field(struct buf *b, const char *key, const char *value);  /* key=value, encoded */
+void channel_json_member(struct buf *b, const char *key, const char *value); /* "key":"value" */
+void channel_json_open(struct buf *b, const char *key);                      /* "key":{ */
 
 enum { CHANNEL_CODE_SIZE = 48, CHANNEL_ID_SIZE = 257, CHANNEL_DETAIL_SIZE = 200 };
 
@@ -59,6 +72,12 @@ struct channel_provider {
     const char *name;             /* config: provider = "..." */
     const enum channel *channels; /* what it can carry; CHANNEL_NONE ends the list */
     bool needs_token;
+    const char *const *options; /* the accounts' options it knows; NULL ends the list, NULL = none */
+    /* What it takes in one message; 0 = no limit is known. Characters are UTF-16 code units, the strictest
+     * of the usual readings. */
+    size_t text_limit, caption_limit, attachment_limit;
+    /* What else an account must have, or NULL: -1 and ERR_CONFIG. The account's name is put before. */
+    int (*check)(const struct config_account *a, struct err *e);
     /* -1 and ERR_DATA: this message cannot go over this provider (its address, a missing part). */
     int (*build)(const struct channel_send *s, struct channel_request *r, struct err *e);
     /* The outcome table: only called for fate HTTP_ANSWERED; fills *v, whose retry_after_ms is preset from
@@ -73,15 +92,58 @@ void channel_list(struct buf *out);
 /* Every account names a provider we have, a channel it can carry, and its credentials. */
 int channel_check_accounts(const struct config *c, struct err *e) MUST_CHECK;
 
+/* The number of an address that is one, or a user's JID; false and "" for groups, hidden ids and the rest. */
+bool channel_number(const char *address, char number[CONTACT_E164_MAX + 1]);
+
+/* A reply as one message with at most one file. */
+struct channel_content {
+    const char *text;                    /* the file's caption when the reply has no text; NULL = none */
+    const struct reply_attachment *file; /* NULL = none */
+    bool is_image;                       /* the file */
+};
+/* -1 and ERR_DATA when there is nothing in it, or more than the provider takes: nothing is ever cut. */
+int channel_take_content(const struct channel_provider *p, const struct reply *reply,
+                         struct channel_content *c, struct err *e) MUST_CHECK;
+/* The same for a channel without files: their links follow the text, a line each. */
+int channel_take_text_with_links(const struct channel_provider *p, const struct reply *reply,
+                                 struct buf *text, struct err *e) MUST_CHECK;
+
 /* The verdict on any result: the transport's fate first, then the provider's table. */
 void channel_judge(const struct channel_provider *p, const struct http_result *r, struct channel_verdict *v);
 
-/* Helpers for tables. */
-void channel_verdict_detail(struct channel_verdict *v, const char *text); /* NULL = none */
-/* What an HTTP status says where the provider says no more: 2xx DELIVERED, 401 403 AUTH, 429 THROTTLED,
+/* --- for the providers' outcome tables --- */
+
+/* A line of a table of error codes. */
+struct channel_error {
+    int first, last; /* codes */
+    enum outcome outcome;
+    int wait_s; /* when the answer itself names no wait; 0 = none */
+    const char *meaning;
+};
+/* The line of a code, or NULL. */
+const struct channel_error *channel_error_find(const struct channel_error *table, size_t count, int64_t code);
+/* The outcome, and the wait in seconds unless the answer named one; 0 = none. */
+void channel_verdict_set(struct channel_verdict *v, enum outcome outcome, int wait_s);
+/* By the code's line, or by the HTTP status when there is none. The code becomes the provider_code, and the
+ * line's meaning the detail where there is none yet. */
+void channel_verdict_of_code(struct channel_verdict *v, const struct channel_error *line, int64_t code,
+                             int status);
+/* By the status of an answer that the provider itself has hardly written: channel_outcome_of_status, but a
+ * 2xx is UNCERTAIN, and a 404 AUTH: the URL of the account is wrong. */
+void channel_verdict_of_bare_status(struct channel_verdict *v, int status);
+/* A text longer than an id may be gives none: cut, it would match no receipt. NULL gives none. */
+void channel_verdict_id(struct channel_verdict *v, const char *id);
+/* The provider's words without control characters, with the digits of numbers masked; NULL = none. */
+void channel_verdict_detail(struct channel_verdict *v, const char *text);
+/* What an HTTP status says where the provider says no more: 2xx DELIVERED, 401 402 403 AUTH, 429 THROTTLED,
  * 408 425 5xx TEMPFAIL, else PERMFAIL. */
 enum outcome channel_outcome_of_status(int status);
+/* A whole number, or a text that is one. */
+bool channel_json_int(const struct json_node *n, int64_t *value);
 
-extern const struct channel_provider CHANNEL_WASENDER, CHANNEL_SMS_GATEWAY;
+extern const struct channel_provider CHANNEL_SMS_GATEWAY, CHANNEL_TWILIO, CHANNEL_WASENDER,
+    CHANNEL_WHATSAPP_CLOUD, CHANNEL_WHATSAPP_QR;
+/* All of them, by name; NULL ends the list. */
+extern const struct channel_provider *const CHANNEL_PROVIDERS[];
 
 #endif

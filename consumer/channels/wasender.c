@@ -9,16 +9,6 @@
 
 #define DEFAULT_URL "https://www.wasenderapi.com"
 
-static void add_member(struct buf *b, const char *key, const char *value)
-{
-    if (!value)
-        return;
-    buf_add_char(b, ',');
-    buf_add_json_str(b, key, strlen(key));
-    buf_add_char(b, ':');
-    buf_add_json_str(b, value, strlen(value));
-}
-
 /* `to` is documented for E.164 numbers and group JIDs; hidden ids and broadcasts are not. */
 static int check_address(const char *address, struct err *e)
 {
@@ -29,28 +19,23 @@ static int check_address(const char *address, struct err *e)
 
 static int build(const struct channel_send *s, struct channel_request *r, struct err *e)
 {
-    const struct reply *reply = s->reply;
-    const struct reply_attachment *file = reply->attachment_count ? &reply->attachments[0] : NULL;
-    bool image = file && (reply->type == REPLY_IMAGE ||
-                          (file->mime_type && strncmp(file->mime_type, "image/", 6) == 0));
+    struct channel_content c;
 
-    if (check_address(s->address, e) != 0)
+    if (check_address(s->address, e) != 0 || channel_take_content(&CHANNEL_WASENDER, s->reply, &c, e) != 0)
         return -1;
     channel_request_url(r, s->account, DEFAULT_URL, "");
     /* the base URL is accepted with and without its /api */
     if (r->url.len < 4 || memcmp(r->url.data + r->url.len - 4, "/api", 4) != 0)
         buf_add_str(&r->url, "/api");
     buf_add_str(&r->url, "/send-message");
-    buf_printf(&r->headers[r->header_count++], "Authorization: Bearer %s", s->account->token);
-    channel_request_header(r, "Content-Type", "application/json");
-    channel_request_header(r, "Accept", "application/json");
+    channel_request_bearer_json(r, s->account);
 
-    buf_add_str(&r->body, "{\"to\":");
-    buf_add_json_str(&r->body, s->address, strlen(s->address));
-    add_member(&r->body, "text", reply->text ? reply->text : file ? file->caption : NULL);
-    if (file) {
-        add_member(&r->body, image ? "imageUrl" : "documentUrl", file->url);
-        add_member(&r->body, "fileName", image ? NULL : file->file_name);
+    buf_add_char(&r->body, '{');
+    channel_json_member(&r->body, "to", s->address);
+    channel_json_member(&r->body, "text", c.text);
+    if (c.file) {
+        channel_json_member(&r->body, c.is_image ? "imageUrl" : "documentUrl", c.file->url);
+        channel_json_member(&r->body, "fileName", c.is_image ? NULL : c.file->file_name);
     }
     buf_add_char(&r->body, '}');
     return 0;
@@ -137,5 +122,9 @@ static void judge(const struct http_result *r, struct channel_verdict *v)
 
 static const enum channel CHANNELS[] = {CHANNEL_WHATSAPP, CHANNEL_NONE};
 
-const struct channel_provider CHANNEL_WASENDER = {
-    .name = "wasender", .channels = CHANNELS, .needs_token = true, .build = build, .judge = judge};
+const struct channel_provider CHANNEL_WASENDER = {.name = "wasender",
+                                                  .channels = CHANNELS,
+                                                  .needs_token = true,
+                                                  .attachment_limit = 1,
+                                                  .build = build,
+                                                  .judge = judge};

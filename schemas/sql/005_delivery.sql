@@ -109,12 +109,15 @@ begin
     ), ledger as (
         insert into agwb.deliveries
             (message_id, job_id, workspace_id, contact_id, conversation_id, account, lane, channel, address, state, reason,
-             body_sha256, payload, headers, published_at, settled_at)
+             body_sha256, payload, headers, published_at, settled_at, replay)
         select x.message_id, x.job_id, x.the_workspace, x.the_contact, x.the_conversation, x.the_account,
                x.the_account || ' ' || x.the_address, x.the_channel, x.the_address,
                case when x.fault is null then 'ready' else 'parked' end, x.fault,
                sha256(x.payload), x.payload, coalesce(x.headers, '{}')::jsonb,
-               to_timestamp(x.published_ms / 1000.0), case when x.fault is not null then clock_timestamp() end
+               to_timestamp(x.published_ms / 1000.0), case when x.fault is not null then clock_timestamp() end,
+               case when x.replay > 0 and exists (
+                   select 1 from agwb.audit u where u.action = 'replay' and u.message_id = x.message_id and u.n = x.replay)
+               then x.replay else 0 end
         from (select y.*, case
                      when y.the_address is null then 'no address: neither the reply nor the request''s contact has a number or JID'
                      when y.the_account is null then 'no account for channel ' || y.the_channel
@@ -125,12 +128,16 @@ begin
         on conflict on constraint deliveries_pkey do nothing
         returning message_id, state, reason, lane, account
     ), revived as (
-        -- a replay lifts a parked row once a generation; in every other state it is a duplicate
+        -- a replay lifts a parked row once a generation, and a sent one if its audit row says so; in every other state it is a duplicate. The
+        -- header alone does nothing: anyone who may publish could write it.
         update agwb.deliveries d
         set state = 'ready', replay = r.replay, attempts = 0, next_attempt_at = null, reason = null, settled_at = null,
             copied_at = null, lease_owner = null, lease_until = null
         from r
-        where d.message_id = r.message_id and d.state = 'parked' and d.replay < r.replay and d.lane is not null
+        where d.message_id = r.message_id and d.state in ('parked', 'sent') and d.replay < r.replay and d.lane is not null
+          and exists (select 1 from agwb.audit u
+                      where u.action = 'replay' and u.message_id = r.message_id and u.n = r.replay
+                        and (d.state = 'parked' or u.again))
           and d.body_sha256 = sha256(r.payload)
         returning d.message_id, d.lane, d.account
     ), answered as (
@@ -611,13 +618,26 @@ begin
     with released as (
         update agwb.deliveries d
         set state = 'ready', attempts = d.attempts - 1, next_attempt_at = null, lease_owner = null, lease_until = null,
-            limit_keys = null
+            limit_keys = null, reason = null
         from unnest(p_message_ids, p_fences) r (message_id, fence)
-        where d.message_id = r.message_id and d.fence = r.fence and d.state = 'sending'
+        where d.message_id = r.message_id and d.fence = r.fence and d.state in ('sending', 'uncertain')
         returning d.lane)
     select array_agg(x.lane) into v_lanes from released x;
     perform agwb.refresh_lanes(v_lanes);
     return coalesce(cardinality(v_lanes), 0);
+end
+$$;
+
+-- The same for a claim whose answer was lost: p_owner is the name it was made under, so nobody has started what it took. Behind the claims'
+-- lock: the lost statement may be running still.
+create or replace function agwb.release_claim(p_owner text) returns integer
+language plpgsql
+set enable_seqscan = off
+as $$
+begin
+    perform pg_advisory_xact_lock(hashtextextended('agwb.claim_deliveries', 0));
+    return (select agwb.release_deliveries(array_agg(d.message_id), array_agg(d.fence)) from agwb.deliveries d
+            where d.state = 'sending' and d.lease_owner = p_owner);
 end
 $$;
 
@@ -723,29 +743,4 @@ language sql as $$
         where q.id = s.job_id and s.kind = 'reply' and q.status in ('processing', 'pending', 'error')
         returning 1)
     select count(*)::integer from done
-$$;
-
--- Begins a replay: the generation its message is published with. One that was begun and not ended (the run died) is taken up again.
-create or replace function agwb.begin_replay(p_message_id text, p_queue text, p_who text) returns integer
-language plpgsql as $$
-declare
-    v_n integer;
-begin
-    perform pg_advisory_xact_lock(hashtextextended('agwb.replay ' || p_message_id, 0));
-    select a.n into v_n from agwb.audit a
-    where a.action = 'replay' and a.message_id = p_message_id and a.result is null order by a.n desc limit 1;
-    if v_n is null then
-        select greatest(coalesce((select max(a.n) from agwb.audit a where a.action = 'replay' and a.message_id = p_message_id), 0),
-                        coalesce((select d.replay from agwb.deliveries d where d.message_id = p_message_id), 0)) + 1 into v_n;
-        insert into agwb.audit (who, action, queue, message_id, n) values (p_who, 'replay', p_queue, p_message_id, v_n);
-    end if;
-    return v_n;
-end
-$$;
-
--- The replayed copy is confirmed. To be called before the old copy is acked: a run that dies in between publishes once more, under a new
--- generation, and the ledger takes that for a duplicate unless the message was parked again.
-create or replace function agwb.end_replay(p_message_id text, p_n integer) returns void
-language sql as $$
-    update agwb.audit set result = 'published' where action = 'replay' and message_id = p_message_id and n = p_n
 $$;
