@@ -156,7 +156,7 @@ static void test_intake_request_properties(struct pair *p)
     assert_string_equal(member(m, "message_id"), id);
     assert_string_equal(member(m, "expiration"), "120000");
     assert_string_equal(member(m, "content_type"), "application/json");
-    assert_string_equal(member(m, "type"), "ai.request");
+    assert_string_equal(member(m, "type"), "agwb.request");
     assert_string_equal(member(m, "app_id"), "agwb-publisher");
     assert_true(json_int(json_path(json_root(m), "timestamp"), &timestamp));
     assert_in_range(timestamp, clock_wall_ms() / 1000 - 60, clock_wall_ms() / 1000);
