@@ -102,6 +102,13 @@ $(BUILD)/tests/unit/test_fuzz_corpus: $(call obj,tests/unit/test_fuzz_corpus.c $
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 $(BUILD)/fuzzer: $(call obj,tests/fuzz/driver.c $(FUZZ_SRC)) $(BUILD)/libconsumer.a $(BUILD)/libcommon.a
 	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+# Allocations that fail: the decoders in one program, the daemons through a preloaded library (plain builds only).
+$(BUILD)/tests/alloc_pure: $(call obj,tests/fuzz/alloc_pure.c tests/fuzz/alloc_fail.c $(FUZZ_SRC)) $(BUILD)/libconsumer.a $(BUILD)/libcommon.a
+	@mkdir -p $(@D)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(BUILD)/tests/alloc_fail.so: tests/fuzz/alloc_fail.c tests/fuzz/alloc_fail.h
+	@mkdir -p $(@D)
+	@$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -shared -DALLOC_FAIL_PRELOAD -o $@ $<
 $(BUILD)/tests/tables: $(BUILD)/obj/tests/lint/tables.o $(BUILD)/libconsumer.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
@@ -149,6 +156,14 @@ check-faults: deps ## kill everything at every step, then at random under load: 
 
 check-asan: deps ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined check
+
+check-alloc: deps ## every allocation of the decoders, and RUNS (40) of each daemon's, fail once: orderly ends, nothing lost
+	@$(MAKE) --no-print-directory -j$$(nproc) $(DAEMONS) $(BUILD)/tests/provider $(BUILD)/tests/alloc_pure $(BUILD)/tests/alloc_fail.so
+	@$(BUILD)/tests/alloc_pure
+	@tests/sandbox/sandbox /usr/bin/python3 tests/fuzz/alloc_daemons.py $(BUILD) $(RUNS)
+check-valgrind: deps ## most unit tests under valgrind; T="name..." picks some
+	@$(MAKE) --no-print-directory -j$$(nproc) $(UNIT)
+	@BUILD=$(BUILD) sh tests/valgrind.sh $(T)
 
 FUZZ_SECONDS ?= 20
 fuzz: deps ## libFuzzer on every decoder of outside bytes, FUZZ_SECONDS (20) each; T="name..." picks some

@@ -84,6 +84,8 @@ struct outbox *outbox_new(const struct outbox_deps *deps)
 
 static void lines_drop(struct lines *l, size_t count)
 {
+    if (count == 0)
+        return; /* there may be no memory yet, and memmove wants some */
     for (size_t i = 0; i < count; i++)
         free(l->items[i].reason);
     memmove(l->items, l->items + count, (l->count - count) * sizeof *l->items);

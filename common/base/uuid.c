@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <openssl/evp.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"

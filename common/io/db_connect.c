@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/arena.h"
+
 /* --- the servers of a URL --- */
 /* Cuts the next element off a comma-separated list; false at its end or when the element does not fit. */
 static bool next_element(const char **list, char *out, size_t size)
@@ -53,6 +55,8 @@ int db_hosts_parse(const char *url, struct db_hosts *hosts, struct err *e)
     *hosts = (struct db_hosts){.count = 0};
     char *why = NULL;
     PQconninfoOption *options = PQconninfoParse(url, &why);
+    if (options == NULL && (why == NULL || strcmp(why, "out of memory\n") == 0))
+        abort_oom(0);
     PQfreemem(why); /* not shown: it quotes pieces of the URL, and those may be the password's */
     if (options == NULL)
         return err_set(e, ERR_CONFIG, 0, "the database URL is neither a libpq URL nor a key=value string");
@@ -240,7 +244,8 @@ void db_setup_script(const struct db_settings *s, PGconn *conn, struct buf *sql)
     if (s->listen_channel == NULL)
         return;
     char *channel = PQescapeIdentifier(conn, s->listen_channel, strlen(s->listen_channel));
-    if (channel != NULL)
-        buf_printf(sql, "LISTEN %s;", channel);
+    if (channel == NULL)
+        abort_oom(0);
+    buf_printf(sql, "LISTEN %s;", channel);
     PQfreemem(channel);
 }
