@@ -35,7 +35,7 @@ struct dispatch {
     struct ledger_unstarted *late; /* claimed, and the lease too short by then; room for the whole claim */
     size_t late_count;
     bool releasing; /* the lost or the late ones are being given back; no claim before that is done */
-    size_t running;            /* attempts */
+    size_t running; /* attempts */
     struct ended *head, *tail; /* ended, oldest first */
     size_t ended_count;
     size_t settling; /* the first ones are in the statement under way */

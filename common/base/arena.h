@@ -1,5 +1,6 @@
-/* Memory that dies together: one arena per delivery or batch. Out of memory ends the process; sizes that come from outside are
- * checked by the caller first. With AddressSanitizer each piece is a malloc of its own, so that overruns are seen. */
+/* Memory that dies together: one arena per delivery or batch. Out of memory ends the process; sizes that
+ * come from outside are checked by the caller first. With AddressSanitizer each piece is a malloc of its
+ * own, so that overruns are seen. */
 #ifndef AGWB_BASE_ARENA_H
 #define AGWB_BASE_ARENA_H
 
@@ -15,7 +16,8 @@ void *arena_alloc(struct arena *a, size_t bytes); /* zeroed, aligned for any typ
 char *arena_dup(struct arena *a, const void *bytes, size_t len); /* copy with a NUL behind it */
 char *arena_strdup(struct arena *a, const char *s);              /* NULL gives NULL */
 
-/* calloc/realloc/strdup that end the process (exit 75 through log and abort_oom) when memory is out: for long-lived objects. */
+/* calloc/realloc/strdup that end the process (exit 75 through log and abort_oom) when memory is out: for
+ * long-lived objects. */
 void *xcalloc(size_t count, size_t bytes);
 void *xrealloc(void *p, size_t count, size_t bytes);
 char *xstrdup(const char *s); /* NULL gives NULL */

@@ -1,4 +1,5 @@
-/* Waits between tries: the ladder (delay x multiplier^n, capped) and its jitter. Pure, but for the random source. */
+/* Waits between tries: the ladder (delay x multiplier^n, capped) and its jitter. Pure, but for the random
+ * source. */
 #ifndef AGWB_BASE_BACKOFF_H
 #define AGWB_BASE_BACKOFF_H
 
@@ -11,7 +12,8 @@ struct backoff {
     double jitter;        /* 0..1: the wait is spread evenly over +-this share */
 };
 
-/* The wait before further try number `n` (1 = first retry), without jitter. Never negative, never above a hundred years. */
+/* The wait before further try number `n` (1 = first retry), without jitter. Never negative, never above a
+ * hundred years. */
 int64_t backoff_delay_ms(const struct backoff *b, int n);
 /* The same with jitter; `random` is a uniform 64-bit number. */
 int64_t backoff_jittered_ms(const struct backoff *b, int n, uint64_t random);

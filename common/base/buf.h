@@ -1,5 +1,6 @@
-/* A byte buffer that grows up to a limit given at its birth. Every append can fail on that limit, and a failed buffer stays
- * failed, so that a row of appends needs one check at its end. Running out of memory ends the process. */
+/* A byte buffer that grows up to a limit given at its birth. Every append can fail on that limit, and a
+ * failed buffer stays failed, so that a row of appends needs one check at its end. Running out of memory
+ * ends the process. */
 #ifndef AGWB_BASE_BUF_H
 #define AGWB_BASE_BUF_H
 
@@ -10,7 +11,7 @@
 #include "base/err.h"
 
 struct buf {
-    char *data;   /* owned; NULL until the first append; not NUL-terminated (see buf_str) */
+    char *data; /* owned; NULL until the first append; not NUL-terminated (see buf_str) */
     size_t len;
     size_t cap;
     size_t limit; /* bytes; never grows beyond */
@@ -25,7 +26,8 @@ void buf_add(struct buf *b, const void *bytes, size_t len);
 void buf_add_str(struct buf *b, const char *s); /* NULL adds nothing */
 void buf_add_char(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* A JSON string with its quotes: escapes ", \ and control characters; other bytes as they are (must be UTF-8). */
+/* A JSON string with its quotes: escapes ", \ and control characters; other bytes as they are (must be
+ * UTF-8). */
 void buf_add_json_str(struct buf *b, const char *s, size_t len);
 /* Big-endian integers, for binary formats. */
 void buf_add_u16(struct buf *b, uint16_t v);
@@ -34,7 +36,8 @@ void buf_add_u64(struct buf *b, uint64_t v);
 
 /* Drops the first n bytes (n <= len). */
 void buf_consume(struct buf *b, size_t n);
-/* The content with a NUL behind it (not counted in len); "" when empty. Valid until the next change. NULL if failed. */
+/* The content with a NUL behind it (not counted in len); "" when empty. Valid until the next change. NULL
+ * if failed. */
 const char *buf_str(struct buf *b);
 
 #endif

@@ -1,5 +1,5 @@
-/* The clocks. Deadlines use the monotonic one; leases and timeouts that must notice a suspended machine use boottime; only
- * what people or other programs read uses wall time. Tests may set all three by hand. */
+/* The clocks. Deadlines use the monotonic one; leases and timeouts that must notice a suspended machine
+ * use boottime; only what people or other programs read uses wall time. Tests may set all three by hand. */
 #ifndef AGWB_BASE_CLOCK_H
 #define AGWB_BASE_CLOCK_H
 

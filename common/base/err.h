@@ -5,7 +5,7 @@
 
 #include <stdarg.h>
 
-#define MUST_CHECK      __attribute__((warn_unused_result))
+#define MUST_CHECK        __attribute__((warn_unused_result))
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
 
 enum err_class {
@@ -24,8 +24,8 @@ struct err {
     char text[600]; /* one line, no newline, never a secret */
 };
 
-/* Fills *e (may be NULL) and returns -1, so that callers write: return err_set(...). Newlines and control characters of
- * the formatted text become spaces; a longer text is cut. */
+/* Fills *e (may be NULL) and returns -1, so that callers write: return err_set(...). Newlines and control
+ * characters of the formatted text become spaces; a longer text is cut. */
 int err_set(struct err *e, enum err_class class, int code, const char *fmt, ...) PRINTF_LIKE(4, 5);
 
 /* Puts "prefix: " before the text of an error that is already set; returns -1. */

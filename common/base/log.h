@@ -1,5 +1,6 @@
-/* Log events: one line each on stderr, JSON or text, collected in memory and written once a loop turn.
- * The loop's thread only. Never give it a token, a message body or a full number: mask numbers with contact_mask() first. */
+/* Log events: one line each on stderr, JSON or text, collected in memory and written once a loop turn. The
+ * loop's thread only. Never give it a token, a message body or a full number: mask numbers with
+ * contact_mask() first. */
 #ifndef AGWB_BASE_LOG_H
 #define AGWB_BASE_LOG_H
 
@@ -41,8 +42,9 @@ static inline struct log_field log_bool(const char *key, bool value)
     return (struct log_field){.kind = LOG_FIELD_BOOL, .key = key, .flag = value};
 }
 
-/* Sets program name (borrowed for the process's life), level and format. AUTO is text when stderr is a terminal, JSON
- * otherwise. Under journald (JOURNAL_STREAM names our stderr) text lines begin with a "<N>" priority. May be called again. */
+/* Sets program name (borrowed for the process's life), level and format. AUTO is text when stderr is a
+ * terminal, JSON otherwise. Under journald (JOURNAL_STREAM names our stderr) text lines begin with a "<N>"
+ * priority. May be called again. */
 void log_configure(const char *program, enum log_level level, enum log_format format);
 
 /* 0 and the value, or -1 for an unknown word. */
@@ -52,24 +54,27 @@ int log_format_parse(const char *word, enum log_format *format) MUST_CHECK;
 /* True when an event of this level would be written; for callers whose fields cost something to compute. */
 bool log_enabled(enum log_level level);
 
-/* Writes one event; `event` is the sentence a person reads ("delivery attempt"), fields end with LOG_FIELD_END. */
+/* Writes one event; `event` is the sentence a person reads ("delivery attempt"), fields end with
+ * LOG_FIELD_END. */
 void log_write(enum log_level level, const char *event, const struct log_field *fields);
 
-#define LOG_FIELDS(...)      ((const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){.kind = LOG_FIELD_END}})
+#define LOG_FIELDS(...)       ((const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){.kind = LOG_FIELD_END}})
 #define log_error(event, ...) log_write(LOG_LEVEL_ERROR, (event), LOG_FIELDS(__VA_ARGS__))
 #define log_warn(event, ...)  log_write(LOG_LEVEL_WARN, (event), LOG_FIELDS(__VA_ARGS__))
 #define log_info(event, ...)  log_write(LOG_LEVEL_INFO, (event), LOG_FIELDS(__VA_ARGS__))
 #define log_debug(event, ...) log_write(LOG_LEVEL_DEBUG, (event), LOG_FIELDS(__VA_ARGS__))
 
-/* A gate for repeats of one fault: true at most once per interval; *held then says how many were held back since. */
+/* A gate for repeats of one fault: true at most once per interval; *held then says how many were held back
+ * since. */
 struct log_gate {
     int64_t open_at; /* monotonic ms */
     int64_t held;
 };
 bool log_gate_pass(struct log_gate *gate, int64_t interval_ms, int64_t *held);
 
-/* Writes what is collected with as few write(2) as possible. What a full disk or closed pipe refuses is dropped and counted; the
- * count is part of the next line that gets through (dropped_lines). Called by the loop each turn and at exit. */
+/* Writes what is collected with as few write(2) as possible. What a full disk or closed pipe refuses is
+ * dropped and counted; the count is part of the next line that gets through (dropped_lines). Called by the
+ * loop each turn and at exit. */
 void log_flush(void);
 
 #endif

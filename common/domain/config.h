@@ -1,5 +1,6 @@
-/* The one configuration of both daemons: a table of options (group, key, type, default, range, reloadable) read from flags, environment, file and
- * defaults, in this order of precedence. The only module that includes libconfig.h. The result is one struct, passed as const. */
+/* The one configuration of both daemons: a table of options (group, key, type, default, range, reloadable)
+ * read from flags, environment, file and defaults, in this order of precedence. The only module that
+ * includes libconfig.h. The result is one struct, passed as const. */
 #ifndef AGWB_DOMAIN_CONFIG_H
 #define AGWB_DOMAIN_CONFIG_H
 
@@ -15,7 +16,13 @@
 
 enum uncertain_policy { UNCERTAIN_PARK = 0, UNCERTAIN_RESEND };
 
-enum { CONFIG_MAX_HOSTS = 8, CONFIG_MAX_ACCOUNTS = 32, CONFIG_MAX_WORKSPACES = 64, CONFIG_MAX_NEXT = 4, CONFIG_MAX_OPTIONS = 16 };
+enum {
+    CONFIG_MAX_HOSTS = 8,
+    CONFIG_MAX_ACCOUNTS = 32,
+    CONFIG_MAX_WORKSPACES = 64,
+    CONFIG_MAX_NEXT = 4,
+    CONFIG_MAX_OPTIONS = 16
+};
 
 struct config_retry {
     int tries; /* tries in all, the first included */
@@ -27,9 +34,9 @@ struct config_account {
     const char *provider; /* "wasender", "sms_gateway", ...: checked by the consumer against what it has */
     enum channel channel;
     const char *base_url; /* "" = the provider's own default; without userinfo */
-    const char *token; /* from token, token_file, environment or credentials directory; NULL when none */
-    const char *user, *password; /* NULL when none (given as "" counts as none) */
-    const char *from;            /* the same */
+    const char *token;    /* from token, token_file, environment or credentials directory; NULL when none */
+    const char *user, *password;                   /* NULL when none (given as "" counts as none) */
+    const char *from;                              /* the same */
     const char *workspaces[CONFIG_MAX_WORKSPACES]; /* uuid texts; none = any workspace */
     size_t workspace_count;
     bool is_default;
@@ -61,7 +68,8 @@ struct config {
     } database;
     struct topology_settings topology;
     struct {
-        int64_t batch, window, lease_ms, confirm_timeout_ms, answer_timeout_ms, history, debounce_ms, debounce_max_ms;
+        int64_t batch, window, lease_ms, confirm_timeout_ms, answer_timeout_ms, history, debounce_ms,
+            debounce_max_ms;
         const char *metrics_listen;
     } publisher;
     struct {
@@ -74,7 +82,8 @@ struct config {
         const char *metrics_listen;
     } consumer;
     struct {
-        int64_t jobs_in_flight, jobs_per_minute, sends_per_minute, account_per_minute, contact_per_minute, window_ms; /* 0 = off */
+        int64_t jobs_in_flight, jobs_per_minute, sends_per_minute, account_per_minute, contact_per_minute,
+            window_ms; /* 0 = off */
     } limits;
     struct {
         struct config_retry job, delivery, webhook;
@@ -101,30 +110,33 @@ struct config {
 };
 
 struct config_source {
-    const char *file;         /* path, or NULL for none; a path that does not exist is an error unless file_optional */
+    const char
+        *file; /* path, or NULL for none; a path that does not exist is an error unless file_optional */
     bool file_optional;
-    const char *const *sets;  /* "group.key=value" of --set, in order */
+    const char *const *sets; /* "group.key=value" of --set, in order */
     size_t set_count;
     char *const *environment; /* "NAME=value" list, NULL-terminated; usually environ */
 };
 
-/* Loads and checks everything. NULL and err (ERR_CONFIG) on the first fault: "FILE:LINE: group.key: expected ..., found ...", "environment NAME: ...", "--set ...: ...".
- * Unknown keys and AGWB_ variables, wrong types, values out of range, duplicate account names, a secret given twice, an unreadable secret file are faults. Group- or
- * world-readable secret files are warned about (log). */
+/* Loads and checks everything. NULL and err (ERR_CONFIG) on the first fault: "FILE:LINE: group.key:
+ * expected ..., found ...", "environment NAME: ...", "--set ...: ...". Unknown keys and AGWB_ variables,
+ * wrong types, values out of range, duplicate account names, a secret given twice, an unreadable secret
+ * file are faults. Group- or world-readable secret files are warned about (log). */
 struct config *config_load(const struct config_source *s, struct err *e);
 void config_free(struct config **c); /* wipes secrets */
 
 /* One option of the table, for `check`, documentation tests and reload. */
 struct config_option_info {
-    const char *name; /* "limits.contact_per_minute" */
+    const char *name;                                      /* "limits.contact_per_minute" */
     const char *type, *range, *default_text, *environment; /* environment: "AGWB_LIMITS_CONTACT_PER_MINUTE" */
-    const char *help; /* one line */
+    const char *help;                                      /* one line */
     bool reloadable, secret;
 };
 size_t config_option_count(void);
 struct config_option_info config_option_at(size_t i);
 
-/* Takes over from `fresh` what is marked reloadable; names of changed options that need a restart go, comma-separated, to `restart` (may be ""). */
+/* Takes over from `fresh` what is marked reloadable; names of changed options that need a restart go,
+ * comma-separated, to `restart` (may be ""). */
 void config_reload(struct config *running, const struct config *fresh, char *restart, size_t restart_size);
 
 /* Every option with its value in file syntax, secrets as "***", one a line: what `check` prints. */

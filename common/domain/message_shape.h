@@ -46,7 +46,7 @@ int text_rule_check(const struct text_rule *rule, const char *path, const char *
 /* The place of `text` in a NULL-terminated list of words, or -1. */
 int word_index(const char *const *words, const char *text);
 
-/* --- rules that both messages use (message.c) ---------------------------------------------------------- */
+/* --- rules that both messages use (message.c) --- */
 extern const struct text_rule rule_message_id, rule_jid, rule_name, rule_text, rule_uuid, rule_channel;
 
 #endif

@@ -1,5 +1,6 @@
-/* The exchanges and queues of DESIGN 2 as data: what to declare, in which order, with which arguments. Knows no broker client; io/broker
- * carries it out. Order is targets first, sources last, since at-least-once dead-lettering into a missing queue piles up unseen. */
+/* The exchanges and queues of DESIGN 2 as data: what to declare, in which order, with which arguments.
+ * Knows no broker client; io/broker carries it out. Order is targets first, sources last, since
+ * at-least-once dead-lettering into a missing queue piles up unseen. */
 #ifndef AGWB_DOMAIN_TOPOLOGY_H
 #define AGWB_DOMAIN_TOPOLOGY_H
 
@@ -51,13 +52,14 @@ struct topology_settings {
 #define TOPOLOGY_AG_PARKED   "ag_parked"
 #define TOPOLOGY_WB_PARKED   "wb_parked"
 
-/* Fills *t from the settings, whose strings are borrowed for the life of *t. In classic mode only the two work queues are declared classic with
- * exactly TTL and DLX; the dead-letter and parked queues stay quorum. */
+/* Fills *t from the settings, whose strings are borrowed for the life of *t. In classic mode only the two
+ * work queues are declared classic with exactly TTL and DLX; the dead-letter and parked queues stay
+ * quorum. */
 void topology_build(const struct topology_settings *s, struct topology *t);
 
-/* A broker's 406 text ("PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'q' in vhost '/': received '1' but current
- * is '2'") as one line for an operator: queue, argument, live value, wanted value and the way out. Any other text is passed on with the queue's
- * name. out is always terminated. */
+/* A broker's 406 text ("PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'q' in vhost '/':
+ * received '1' but current is '2'") as one line for an operator: queue, argument, live value, wanted value
+ * and the way out. Any other text is passed on with the queue's name. out is always terminated. */
 void topology_explain_406(const char *queue, const char *server_text, char *out, size_t out_size);
 
 #endif

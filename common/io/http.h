@@ -1,6 +1,7 @@
-/* HTTP requests by libcurl's multi interface on the loop. The only module that includes curl.h. What it must get right: a
- * request is sent at most once (bodies go through a read callback that cannot rewind), and the result says whether it may have left us.
- * TLS is verified, redirects are not followed, environment proxies are ignored, answers are limited in size. */
+/* HTTP requests by libcurl's multi interface on the loop. The only module that includes curl.h. What it
+ * must get right: a request is sent at most once (bodies go through a read callback that cannot rewind),
+ * and the result says whether it may have left us. TLS is verified, redirects are not followed,
+ * environment proxies are ignored, answers are limited in size. */
 #ifndef AGWB_IO_HTTP_H
 #define AGWB_IO_HTTP_H
 
@@ -15,17 +16,18 @@ struct http;
 
 /* What became of the request as far as the transport can tell. */
 enum http_fate {
-    HTTP_ANSWERED,    /* a status line came; status and body are valid (body may be cut: see body_cut) */
-    HTTP_NOT_SENT,    /* resolve, connect or TLS handshake failed, or timed out before the request was written */
-    HTTP_UNCERTAIN,   /* (part of) the request left us and no whole answer came: timeout, reset, empty or broken answer, rc 65 */
+    HTTP_ANSWERED, /* a status line came; status and body are valid (body may be cut: see body_cut) */
+    HTTP_NOT_SENT, /* resolve, connect or TLS handshake failed, or timed out before the request was written */
+    HTTP_UNCERTAIN, /* (part of) the request left us and no whole answer came: timeout, reset, empty or broken
+                       answer, rc 65 */
     HTTP_TLS_REFUSED, /* certificate or TLS set-up refused (not sent); an operator must look */
     HTTP_BAD_REQUEST, /* URL or protocol unusable (not sent); our configuration or data is wrong */
 };
 const char *http_fate_name(enum http_fate fate); /* "answered", ...: static */
 
-struct http_request { /* everything is copied by http_send */
-    const char *method; /* "POST", "GET" */
-    const char *url;    /* http:// or https:// only */
+struct http_request {           /* everything is copied by http_send */
+    const char *method;         /* "POST", "GET" */
+    const char *url;            /* http:// or https:// only */
     const char *const *headers; /* "Name: value"; a CR, LF or NUL makes http_send fail */
     size_t header_count;
     const char *user, *password; /* Basic auth, or NULL */
@@ -42,12 +44,12 @@ struct http_timing { /* milliseconds from http_send; -1 = not reached */
 
 struct http_result { /* borrowed until the callback returns */
     enum http_fate fate;
-    int transport_code;  /* the library's own number, for logs */
-    const char *text;    /* the library's words, "" when answered; no URL, no secret */
-    int status;          /* 0 unless answered */
-    const char *body;    /* NUL-terminated beyond body_len; "" when none */
+    int transport_code; /* the library's own number, for logs */
+    const char *text;   /* the library's words, "" when answered; no URL, no secret */
+    int status;         /* 0 unless answered */
+    const char *body;   /* NUL-terminated beyond body_len; "" when none */
     size_t body_len;
-    bool body_cut;       /* answer was larger than the limit */
+    bool body_cut;          /* answer was larger than the limit */
     int64_t retry_after_ms; /* Retry-After in either form; -1 = none; not capped */
     struct http_timing timing;
     bool connection_reused;
@@ -60,7 +62,8 @@ struct http *http_new(struct loop *l, const char *user_agent);
 void http_free(struct http **h); /* requests in flight are dropped without a callback */
 
 /* Starts one request; done is called once, in a later turn. -1 and err (ERR_DATA): nothing was started. */
-int http_send(struct http *h, const struct http_request *r, http_done_fn *done, void *arg, struct err *e) MUST_CHECK;
+int http_send(struct http *h, const struct http_request *r, http_done_fn *done, void *arg,
+              struct err *e) MUST_CHECK;
 size_t http_in_flight(const struct http *h);
 
 /* The answer's header by name (case-insensitive) while the callback runs; NULL when absent. */

@@ -83,8 +83,8 @@ struct loop {
 enum { MAX_SLEEP_MS = 3600 * 1000 };
 static const size_t NOT_ARMED = SIZE_MAX;
 
-/* A call of libuv that fails only when memory is out, when descriptors are at start-up, or when it breaks this
- * module's contract. */
+/* A call of libuv that fails only when memory is out, when descriptors are at start-up, or when it breaks
+ * this module's contract. */
 static void must(int rc, const char *call)
 {
     if (rc == 0)
