@@ -31,7 +31,7 @@ UNIT_SRC      := $(wildcard tests/unit/test_*.c)
 INTEGRATION_SRC := $(wildcard tests/integration/test_*.c)
 HARNESS_SRC   := $(filter-out tests/integration/test_%.c,$(wildcard tests/integration/*.c))
 STANDIN_SRC   := $(wildcard tests/provider/*.c tests/agent/*.c tests/demo/*.c)
-FAULTS_SRC    := $(filter-out tests/faults/proxy.c,$(wildcard tests/faults/*.c)) tests/integration/harness.c
+FAULTS_SRC    := $(filter-out tests/faults/proxy.c tests/faults/clockstep.c,$(wildcard tests/faults/*.c)) tests/integration/harness.c
 FUZZ_SRC      := $(wildcard tests/fuzz/fuzz*.c)
 SQL           := $(sort $(wildcard schemas/sql/*.sql))
 
@@ -120,7 +120,10 @@ $(BUILD)/tests/faults: $(call obj,$(FAULTS_SRC)) $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 .PHONY: build-faults
-build-faults: $(DAEMONS) $(BUILD)/tests/provider $(BUILD)/tests/agent $(BUILD)/tests/proxy $(BUILD)/tests/faults
+$(BUILD)/tests/clockstep.so: tests/faults/clockstep.c
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -std=c17 $(WARN) -O2 -shared -fPIC -o $@ $< -ldl
+build-faults: $(BUILD)/tests/clockstep.so $(DAEMONS) $(BUILD)/tests/provider $(BUILD)/tests/agent $(BUILD)/tests/proxy $(BUILD)/tests/faults
 
 deps: ## install every Debian package that building and testing need (as root)
 	@sh tests/deps.sh
@@ -152,6 +155,7 @@ MINUTES ?= 15
 check-faults: deps ## kill everything at every step, then at random under load: SEED=n MINUTES=m, or CASE=name
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/faults CRASH_POINTS=1 build-faults
 	@BUILD=$(BUILD)/faults tests/sandbox/sandbox $(BUILD)/faults/tests/faults $(if $(CASE),--case "$(CASE)")
+	$(if $(CASE),,@BUILD=$(BUILD)/faults tests/faults/cluster tests/sandbox/sandbox --no-broker $(BUILD)/faults/tests/faults)
 	$(if $(CASE),,@BUILD=$(BUILD)/faults tests/sandbox/sandbox $(BUILD)/faults/tests/faults --seed $(SEED) --minutes $(MINUTES))
 
 check-asan: deps ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -181,9 +185,11 @@ format: ## rewrite the sources with clang-format
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
 install: $(DAEMONS) ## into $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/agwb/schemas $(DESTDIR)$(PREFIX)/share/doc/agwb
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/agwb/schemas $(DESTDIR)$(PREFIX)/share/agwb/ops \
+	    $(DESTDIR)$(PREFIX)/share/doc/agwb
 	install -m 755 $(DAEMONS) $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 schemas/*.json schemas/*.yaml $(DESTDIR)$(PREFIX)/share/agwb/schemas/
+	install -m 755 etc/ops/agwb-* $(DESTDIR)$(PREFIX)/share/agwb/ops/
 	install -m 644 etc/agwb.cfg README.md $(DESTDIR)$(PREFIX)/share/doc/agwb/
 
 clean: ## remove everything that was built

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "consumer/parking.h"
 
 enum { CONFIRM_TIMEOUT_MS = 30000 };
@@ -43,6 +44,7 @@ static int ack_and_end(const struct replay *r, const struct dlq_message *m, int6
 {
     if (broker_session_ack(r->broker, m->delivery_tag, e) != 0)
         return -1;
+    CRASH_POINT("replay-acked");
     return dlq_store_end(r->store, audit_id, e);
 }
 
@@ -97,8 +99,10 @@ static int replay_one(const struct replay *r, const struct dlq_message *m, enum 
     if (dry)
         return 0;
     *result = begun.verdict == DLQ_GO ? DLQ_DONE : DLQ_REMOVED;
+    CRASH_POINT("replay-begun");
     if (begun.verdict == DLQ_GO && publish_replay(r, m, begun.n, e) != 0)
         return -1;
+    CRASH_POINT("replay-published");
     return ack_and_end(r, m, begun.audit_id, e);
 }
 

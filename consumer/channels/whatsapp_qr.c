@@ -207,24 +207,29 @@ static const char *path_of(const struct config_account *a, const struct preset *
                        : config_account_option(a, "file_path", p->file_path);
 }
 
-/* The attachment's name, else what its link ends with when that looks like a name. */
-static const char *file_name(const struct channel_content *c, char *out, size_t size)
+/* What a link's path ends with when that looks like a file's name, else "" */
+static void name_of_link(const char *url, char *out, size_t size)
 {
-    const char *segment, *path;
+    const char *path = strstr(url, "://"), *segment;
     size_t len;
 
-    if (!c->file)
-        return NULL;
-    if (c->file->file_name)
-        return c->file->file_name;
-    path = strstr(c->file->url, "://");
-    path = path ? strchr(path + 3, '/') : NULL;
-    len = path ? strcspn(path, "?#") : 0;
-    segment = path ? memrchr(path, '/', len) : NULL;
-    len = segment ? (size_t)(path + len - ++segment) : 0;
-    if (len == 0 || len >= size || !memchr(segment, '.', len))
-        return c->is_image ? "image.jpg" : "document";
-    snprintf(out, size, "%.*s", (int)len, segment);
+    out[0] = '\0';
+    path = path ? path + 3 + strcspn(path + 3, "/?#") : "";
+    len = strcspn(path, "?#");
+    segment = memrchr(path, '/', len);
+    len -= segment ? (size_t)(++segment - path) : len;
+    if (len > 0 && len < size && memchr(segment, '.', len))
+        snprintf(out, size, "%.*s", (int)len, segment);
+}
+
+/* Evolution fails when it has to find a name in a link that has none. */
+static const char *file_name(const struct channel_content *c, char *out, size_t size)
+{
+    if (!c->file || c->file->file_name)
+        return c->file ? c->file->file_name : NULL;
+    name_of_link(c->file->url, out, size);
+    if (!out[0])
+        snprintf(out, size, "%s", c->is_image ? "image.jpg" : "document");
     return out;
 }
 

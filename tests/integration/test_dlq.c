@@ -309,6 +309,21 @@ static void test_dlq_replay_that_fails_again_is_not_looped(struct pair *p)
     assert_int_equal(audit_count(p, "n = 2 and result = 'replayed'"), 5);
 }
 
+/* The ledger never had it: it is looked at afresh each time. */
+static void test_dlq_replay_of_what_is_still_invalid(struct pair *p)
+{
+    pair_start_consumer_ready(p);
+    wire_publish(p, "wb_queue", "broken", "{\"messageId\":\"broken\"}");
+    WAIT_UNTIL(wire_count(p, "wb_parked") == 1);
+    for (int i = 1; i <= 2; i++) {
+        dlq_says(p, ARGS("replay", "wb_parked", "--reason", "invalid", "--execute", "--yes"),
+                 "replayed 1 of 1");
+        WAIT_UNTIL(wire_count(p, "wb_parked") == 1);
+        assert_int_equal(audit_count(p, "message_id = 'broken' and result = 'replayed'"), i);
+    }
+    assert_int_equal(sql_int(p, "select count(*) from agwb.deliveries"), 0);
+}
+
 static void test_dlq_replay_leaves_out_what_expired_long_ago(struct pair *p)
 {
     struct wire_message m;
@@ -535,6 +550,7 @@ int main(int argc, char **argv)
         PAIR_TEST(test_dlq_header_alone_revives_nothing),
         PAIR_TEST(test_dlq_other_body_under_a_known_id_is_left),
         PAIR_TEST(test_dlq_replay_that_fails_again_is_not_looped),
+        PAIR_TEST(test_dlq_replay_of_what_is_still_invalid),
         PAIR_TEST(test_dlq_replay_leaves_out_what_expired_long_ago),
         PAIR_TEST(test_dlq_replay_routes_anew),
         PAIR_TEST(test_dlq_replay_killed_twenty_times),
