@@ -31,9 +31,12 @@ struct consumer {
     struct metrics *metrics;
     char owner[PEERS_OWNER_SIZE];
     struct topology topology;
-    struct broker_consume consumes[3]; /* replies, dead replies, dead requests */
-    struct broker *source,
-        *outlet; /* consumes; publishes parked copies (a blocked publisher must not stop the reading) */
+    struct broker_consume replies[2]; /* wb_queue, dlx_webhook */
+    struct broker_consume requests;   /* dlx_agent */
+    /* Replies come by the one; the other publishes parked copies and brings the dead requests, which end
+     * there: what is blocked with it, when the broker blocks it, has nowhere to go anyway. Delivery tags are
+     * a channel's own, so each has one owner. */
+    struct broker *source, *outlet;
     struct db *accept_db, *work_db;
     struct http *http;
     struct ledger *ledger;
@@ -98,10 +101,14 @@ static void on_delivery(void *arg, const struct broker_delivery *d)
 {
     struct consumer *c = arg;
 
-    if (d->queue == c->consumes[2].queue)
-        deadletter_on_delivery(c->deadletter, d);
-    else
-        receive_on_delivery(c->receive, d);
+    receive_on_delivery(c->receive, d);
+}
+
+static void on_dead_request(void *arg, const struct broker_delivery *d)
+{
+    struct consumer *c = arg;
+
+    deadletter_on_delivery(c->deadletter, d);
 }
 
 static void on_outlet_up(void *arg)
@@ -138,7 +145,7 @@ static void on_queues(void *arg, const struct broker_queue_info *infos, size_t c
     for (size_t i = 0; i < count; i++) {
         metric_set(c->metrics, &METRIC_QUEUE_MESSAGES, infos[i].messages, infos[i].queue, NULL);
         metric_set(c->metrics, &METRIC_QUEUE_CONSUMERS, infos[i].consumers, infos[i].queue, NULL);
-        if (infos[i].queue == c->consumes[0].queue)
+        if (infos[i].queue == c->replies[0].queue)
             c->queue_exists = infos[i].exists;
         c->queues_known = true;
     }
@@ -147,7 +154,7 @@ static void on_queues(void *arg, const struct broker_queue_info *infos, size_t c
 static void on_queue_timer(void *arg)
 {
     struct consumer *c = arg;
-    const char *names[] = {c->consumes[0].queue, TOPOLOGY_DLX_AGENT, TOPOLOGY_AG_PARKED, TOPOLOGY_DLX_WEBHOOK,
+    const char *names[] = {c->replies[0].queue, TOPOLOGY_DLX_AGENT, TOPOLOGY_AG_PARKED, TOPOLOGY_DLX_WEBHOOK,
                            TOPOLOGY_WB_PARKED};
 
     if (broker_is_up(c->source))
@@ -180,8 +187,9 @@ static void on_accept_db_up(void *arg)
     log_info("database connected", log_str("peer", "database"));
     loop_timer_stop(c->pause_timer);
     if (broker_is_paused(c->source) && !c->draining) {
-        log_info("taking replies again", log_str("queue", c->consumes[0].queue));
+        log_info("taking replies again", log_str("queue", c->replies[0].queue));
         broker_resume(c->source);
+        broker_resume(c->outlet);
     }
     if (!c->schema_good && !c->schema_asked)
         c->schema_asked = schema_check_start(&c->schema, c->accept_db, on_schema, c) == 0;
@@ -202,9 +210,9 @@ static void on_pause_timer(void *arg)
 {
     struct consumer *c = arg;
 
-    log_warn("database away, consuming is cancelled until it is back",
-             log_str("queue", c->consumes[0].queue));
+    log_warn("database away, consuming is cancelled until it is back", log_str("queue", c->replies[0].queue));
     broker_pause(c->source);
+    broker_pause(c->outlet);
 }
 
 static void on_work_db_up(void *arg)
@@ -288,22 +296,27 @@ static void connect_broker(struct consumer *c, struct loop *loop, const struct c
     static const struct broker_handlers OUTLET = {.on_up = on_outlet_up,
                                                   .on_down = on_outlet_down,
                                                   .on_refused = on_broker_refused,
+                                                  .on_delivery = on_dead_request,
                                                   .on_confirm = on_confirm,
                                                   .on_blocked = on_blocked};
     struct broker_settings source = peers_broker_settings(config, "agwb-consumer");
     struct broker_settings outlet = peers_broker_settings(config, "agwb-consumer parked");
 
     topology_build(&config->topology, &c->topology);
-    c->consumes[0] = (struct broker_consume){.queue = config->topology.webhook_queue,
-                                             .prefetch = (uint16_t)config->consumer.prefetch};
-    c->consumes[1] = (struct broker_consume){.queue = TOPOLOGY_DLX_WEBHOOK, .prefetch = DEAD_PREFETCH};
-    c->consumes[2] = (struct broker_consume){.queue = TOPOLOGY_DLX_AGENT, .prefetch = DEAD_PREFETCH};
+    c->replies[0] = (struct broker_consume){.queue = config->topology.webhook_queue,
+                                            .prefetch = (uint16_t)config->consumer.prefetch};
+    c->replies[1] = (struct broker_consume){.queue = TOPOLOGY_DLX_WEBHOOK, .prefetch = DEAD_PREFETCH};
+    c->requests = (struct broker_consume){.queue = TOPOLOGY_DLX_AGENT, .prefetch = DEAD_PREFETCH};
     source.topology = &c->topology;
-    source.consumes = c->consumes;
-    source.consume_count = sizeof c->consumes / sizeof c->consumes[0];
+    source.consumes = c->replies;
+    source.consume_count = sizeof c->replies / sizeof c->replies[0];
     source.max_body_bytes = BODY_MAX;
     c->source = broker_new(loop, &source, &SOURCE, c);
+    outlet.topology = &c->topology;
     outlet.confirms = true;
+    outlet.consumes = &c->requests;
+    outlet.consume_count = 1;
+    outlet.max_body_bytes = BODY_MAX;
     c->outlet = broker_new(loop, &outlet, &OUTLET, c);
 }
 
@@ -336,7 +349,7 @@ static void make_stages(struct consumer *c, struct loop *loop, const struct conf
                                                        .on_delivery = on_accepted,
                                                        .arg = c});
     c->deadletter = deadletter_new(&(struct deadletter_deps){
-        .config = config, .broker = c->source, .fallback = c->fallback, .parking = c->parking});
+        .config = config, .broker = c->outlet, .fallback = c->fallback, .parking = c->parking});
     c->receive = receive_new(&(struct receive_deps){.loop = loop,
                                                     .config = config,
                                                     .metrics = c->metrics,
@@ -384,6 +397,7 @@ static void drain(void *work)
 
     c->draining = true;
     broker_pause(c->source);
+    broker_pause(c->outlet);
     dispatch_close(c->dispatch);
     fallback_close(c->fallback);
     loop_again(daemon_loop(c->daemon));

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "base/uuid.h"
 
 enum dead_state { DEAD_FAILING = 0, DEAD_PARKING, DEAD_DONE };
@@ -121,10 +122,17 @@ static char *find_traceparent(struct arena *a, const struct broker_delivery *d)
     return NULL;
 }
 
+/* x-death comes from outside: only what PostgreSQL can store is taken from it. */
+static char *sound_text(struct arena *a, const char *text)
+{
+    return text && is_utf8(text, strlen(text)) ? arena_strdup(a, text) : NULL;
+}
+
 static struct dead *dead_new(struct deadletter *d, const struct broker_delivery *delivery)
 {
     struct dead *n = xcalloc(1, sizeof *n);
-    char reason[256];
+    char reason[600];
+    const char *queue;
 
     n->owner = d;
     n->epoch = delivery->epoch;
@@ -133,10 +141,11 @@ static struct dead *dead_new(struct deadletter *d, const struct broker_delivery 
     n->body = arena_dup(n->arena, delivery->body, delivery->body_len);
     n->body_len = delivery->body_len;
     n->message_id = find_id(n->arena, delivery);
-    n->death = arena_strdup(n->arena, delivery->death.reason);
+    n->death = sound_text(n->arena, delivery->death.reason);
     n->traceparent = find_traceparent(n->arena, delivery);
+    queue = sound_text(n->arena, delivery->death.queue);
     snprintf(reason, sizeof reason, "dead-lettered: %s in %s", n->death ? n->death : "unknown reason",
-             delivery->death.queue ? delivery->death.queue : d->deps.config->topology.agent_queue);
+             queue ? queue : d->deps.config->topology.agent_queue);
     n->reason = arena_strdup(n->arena, reason);
     n->next = d->head;
     d->head = n;

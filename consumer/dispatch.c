@@ -13,7 +13,7 @@
 #include "consumer/attempt.h"
 #include "domain/families.h"
 
-enum { SETTLE_BATCH = 200, RETRY_MS = 500, LEASE_MARGIN_MS = 5000 };
+enum { SETTLE_BATCH = 200, RETRY_MS = 500, LEASE_MARGIN_MS = 5000, CALL_INTERVAL_MS = 200 };
 
 /* An ended attempt that the ledger does not know of yet. */
 struct ended {
@@ -40,7 +40,9 @@ struct dispatch {
     size_t ended_count;
     size_t settling; /* the first ones are in the statement under way */
     size_t settle_limit;
-    int64_t retry_at; /* after a failed statement: monotonic ms */
+    bool settle_bare;   /* the next settlement is a culprit's alone */
+    int64_t call_after; /* monotonic ms */
+    int64_t retry_at;   /* after a failed statement: monotonic ms */
     struct loop_timer *due_timer, *sweep_timer;
     struct log_gate gate;
 };
@@ -125,9 +127,15 @@ void dispatch_wake(struct dispatch *d)
     d->wanted = true;
 }
 
+static bool has_unstarted(const struct dispatch *d)
+{
+    return d->claim_lost || d->late_count > 0;
+}
+
 bool dispatch_is_idle(const struct dispatch *d)
 {
-    return d->running == 0 && d->ended_count == 0 && !d->claiming && !d->sweeping && !d->releasing;
+    return d->running == 0 && d->ended_count == 0 && !d->claiming && !d->sweeping && !d->releasing &&
+           !has_unstarted(d);
 }
 
 size_t dispatch_in_flight(const struct dispatch *d)
@@ -229,6 +237,23 @@ static void plan_wake(struct dispatch *d, int64_t next_due_ms)
         loop_timer_start(d->due_timer, wait_ms);
 }
 
+static void on_called(void *arg, const struct err *e)
+{
+    (void)arg;
+    (void)e; /* their own sweep finds the work */
+}
+
+/* We are full and there is more: the other instances may sleep until their next sweep. */
+static void call_others(struct dispatch *d)
+{
+    int64_t now = loop_now_ms(d->deps.loop);
+
+    if (now < d->call_after)
+        return;
+    if (ledger_call_others(d->deps.ledger, on_called, d) == 0)
+        d->call_after = now + CALL_INTERVAL_MS;
+}
+
 static void on_claimed(void *arg, const struct ledger_claim *claims, size_t count,
                        const struct ledger_wait *wait, const struct err *e)
 {
@@ -253,6 +278,8 @@ static void on_claimed(void *arg, const struct ledger_claim *claims, size_t coun
     plan_wake(d, wait->next_due_ms);
     if (count == d->asked || wait->cancelled > 0 || probing)
         d->wanted = true;
+    if (count == d->asked && !probing)
+        call_others(d);
     count_held(d, wait);
 }
 
@@ -283,11 +310,6 @@ static void claim(struct dispatch *d)
 }
 
 /* What was not started must not wait for its lease's end, which would make it uncertain. */
-static bool has_unstarted(const struct dispatch *d)
-{
-    return d->claim_lost || d->late_count > 0;
-}
-
 static void on_released(void *arg, const struct err *e)
 {
     struct dispatch *d = arg;
@@ -326,14 +348,20 @@ static void count_answers(const struct dispatch *d, const struct ledger_settled 
 }
 
 /* A settlement the database cannot store must not hold up the others: the batch is halved, and what fails
- * alone is left to the lease's end. */
+ * alone is settled without the tables beside the ledger. What then still fails is left to the lease's end. */
 static void settle_failed(struct dispatch *d, size_t count, const struct err *e)
 {
     if (e->class != ERR_DATA) {
         statement_failed(d, "could not settle deliveries, will try again", e);
     } else if (count > 1) {
         d->settle_limit = count / 2;
+    } else if (!d->settle_bare) {
+        d->settle_bare = true;
+        d->settle_limit = 1;
+        log_error("settled without history and job: the database refuses them",
+                  log_str("messageId", d->head->settlement.message_id), log_str("reason", e->text));
     } else {
+        d->settle_bare = false;
         log_error("settlement refused by the database, left to its lease's end",
                   log_str("messageId", d->head->settlement.message_id), log_str("reason", e->text));
         drop_ended(d, 1);
@@ -351,6 +379,7 @@ static void on_settled(void *arg, const struct ledger_settled *settled, size_t c
         return;
     }
     CRASH_POINT("consumer-settled");
+    d->settle_bare = false;
     if (count < batch)
         log_warn("attempts whose delivery belongs to a newer claim",
                  log_int("count", (int64_t)(batch - count)));
@@ -368,7 +397,7 @@ static void settle(struct dispatch *d)
 
     for (const struct ended *n = d->head; n && count < d->settle_limit; n = n->next)
         items[count++] = &n->settlement;
-    if (ledger_settle(d->deps.ledger, items, count, on_settled, d) == 0)
+    if (ledger_settle(d->deps.ledger, items, count, d->settle_bare, on_settled, d) == 0)
         d->settling = count;
 }
 

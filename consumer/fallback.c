@@ -29,6 +29,7 @@ struct fallback {
     struct failed *head, *tail;
     struct failed *batch[BATCH_MAX];
     size_t batch_count; /* > 0: a statement is under way */
+    size_t batch_limit; /* halved when a batch has a row at fault */
     int64_t retry_at;   /* monotonic ms */
     struct loop_timer *timer;
     struct log_gate gate;
@@ -47,6 +48,7 @@ struct fallback *fallback_new(const struct fallback_deps *deps)
     struct fallback *f = xcalloc(1, sizeof *f);
 
     f->deps = *deps;
+    f->batch_limit = BATCH_MAX;
     f->timer = loop_timer_new(deps->loop, on_timer, f);
     return f;
 }
@@ -138,25 +140,68 @@ static void report(struct fallback *f, const struct failed *n, enum ledger_fail_
         n->done(n->arg, result);
 }
 
+static void batch_back(struct fallback *f)
+{
+    for (size_t i = 0; i < f->batch_count; i++)
+        f->batch[i]->batched = false;
+    f->batch_count = 0;
+}
+
+/* A row at fault fails its whole batch: it is halved until the culprit stands alone. That one's reason may be
+ * what cannot be stored; what fails without it too is given up, so that its message is parked and
+ * acknowledged all the same. */
+static void batch_at_fault(struct fallback *f, const struct err *e)
+{
+    static const char PLAIN[] = "the reason cannot be stored";
+    struct failed *n = f->batch[0];
+
+    if (f->batch_count > 1) {
+        f->batch_limit = f->batch_count / 2;
+        batch_back(f);
+        return;
+    }
+    f->batch_limit = 1;
+    if (strcmp(n->reason, PLAIN) != 0) {
+        free(n->reason);
+        n->reason = xstrdup(PLAIN);
+        batch_back(f);
+        return;
+    }
+    log_error("unanswered request refused by the database", log_str("messageId", n->job_id),
+              log_str("reason", e->text));
+    report(f, n, LEDGER_FAIL_UNKNOWN);
+    f->batch_count = 0;
+    remove_batched(f);
+}
+
+static void batch_failed(struct fallback *f, const struct err *e)
+{
+    int64_t held;
+
+    if (e->class == ERR_DATA) {
+        batch_at_fault(f, e);
+        return;
+    }
+    batch_back(f);
+    f->retry_at = loop_now_ms(f->deps.loop) + RETRY_MS;
+    if (log_gate_pass(&f->gate, 10000, &held))
+        log_warn("could not record unanswered requests, will try again", log_str("reason", e->text),
+                 log_int("held_back", held));
+}
+
 static void on_failed(void *arg, const enum ledger_fail_result *results, size_t count, const struct err *e)
 {
     struct fallback *f = arg;
-    int64_t held;
 
     if (e) {
-        for (size_t i = 0; i < f->batch_count; i++)
-            f->batch[i]->batched = false;
-        f->batch_count = 0;
-        f->retry_at = loop_now_ms(f->deps.loop) + RETRY_MS;
-        if (log_gate_pass(&f->gate, 10000, &held))
-            log_warn("could not record unanswered requests, will try again", log_str("reason", e->text),
-                     log_int("held_back", held));
+        batch_failed(f, e);
         return;
     }
     CRASH_POINT("fallback-committed");
     for (size_t i = 0; i < count; i++)
         report(f, f->batch[i], results[i]);
     f->batch_count = 0;
+    f->batch_limit = f->batch_limit * 2 < BATCH_MAX ? f->batch_limit * 2 : BATCH_MAX;
     remove_batched(f);
     f->deps.on_delivery(f->deps.arg);
 }
@@ -174,7 +219,7 @@ static void start_batch(struct fallback *f)
 {
     struct ledger_failure items[BATCH_MAX];
 
-    for (struct failed *n = f->head; n && f->batch_count < BATCH_MAX; n = n->next) {
+    for (struct failed *n = f->head; n && f->batch_count < f->batch_limit; n = n->next) {
         if (is_in_batch(f, n->job_id))
             continue;
         items[f->batch_count] =
@@ -184,9 +229,7 @@ static void start_batch(struct fallback *f)
     }
     if (ledger_fail(f->deps.ledger, items, f->batch_count, on_failed, f) == 0)
         return;
-    for (size_t i = 0; i < f->batch_count; i++)
-        f->batch[i]->batched = false;
-    f->batch_count = 0;
+    batch_back(f);
 }
 
 static void on_overdue(void *arg, const char *const *job_ids, size_t count, const struct err *e)

@@ -173,8 +173,8 @@ int ledger_claim_parked(struct ledger *l, size_t limit, ledger_parked_fn *done, 
                       &(struct ledger_call){.parked = done, .arg = arg});
 }
 
-int ledger_mark_parked(struct ledger *l, const char *const *message_ids, size_t count, ledger_done_fn *done,
-                       void *arg)
+int ledger_mark_parked(struct ledger *l, const char *const *message_ids, size_t count, bool bare,
+                       ledger_done_fn *done, void *arg)
 {
     struct db_params *p = &l->params;
 
@@ -183,6 +183,7 @@ int ledger_mark_parked(struct ledger *l, const char *const *message_ids, size_t 
     for (size_t i = 0; i < count; i++)
         ledger_item_text(p, message_ids[i]);
     db_array_end(p);
-    return ledger_run(l->deps.work_db, "select agwb.mark_parked($1)", p, ledger_on_done,
+    db_param_bool(p, bare);
+    return ledger_run(l->deps.work_db, "select agwb.mark_parked($1, $2)", p, ledger_on_done,
                       &(struct ledger_call){.done = done, .arg = arg});
 }

@@ -92,6 +92,9 @@ struct ledger_ask {
 int ledger_claim(struct ledger *l, const struct ledger_ask *ask, ledger_claimed_fn *done,
                  void *arg) MUST_CHECK;
 
+/* Wakes the consumers that listen on LEDGER_CHANNEL. */
+int ledger_call_others(struct ledger *l, ledger_done_fn *done, void *arg) MUST_CHECK;
+
 /* Gives back what claim `number` took, whose answer was lost. */
 int ledger_release_claim(struct ledger *l, uint64_t number, ledger_done_fn *done, void *arg) MUST_CHECK;
 
@@ -103,7 +106,8 @@ struct ledger_settled {
 };
 typedef void ledger_settled_fn(void *arg, const struct ledger_settled *settled, size_t count,
                                const struct err *e);
-int ledger_settle(struct ledger *l, const struct settlement *const *items, size_t count,
+/* bare: the delivery and its attempt only, without history, usage and job, for one that those refuse. */
+int ledger_settle(struct ledger *l, const struct settlement *const *items, size_t count, bool bare,
                   ledger_settled_fn *done, void *arg) MUST_CHECK;
 
 /* Gives back what was claimed and not started. */
@@ -156,8 +160,9 @@ typedef void ledger_parked_fn(void *arg, const struct ledger_parked *items, size
                               const struct err *e);
 /* Parked deliveries without a confirmed copy in wb_parked. */
 int ledger_claim_parked(struct ledger *l, size_t limit, ledger_parked_fn *done, void *arg) MUST_CHECK;
-int ledger_mark_parked(struct ledger *l, const char *const *message_ids, size_t count, ledger_done_fn *done,
-                       void *arg) MUST_CHECK;
+/* bare: the ledger's row only, without history and job, for one that those refuse. */
+int ledger_mark_parked(struct ledger *l, const char *const *message_ids, size_t count, bool bare,
+                       ledger_done_fn *done, void *arg) MUST_CHECK;
 
 bool ledger_can_accept(const struct ledger *l); /* the accepting connection is up */
 bool ledger_can_work(const struct ledger *l);

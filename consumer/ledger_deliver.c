@@ -205,7 +205,7 @@ static const struct {
     {DB_TEXT, settle_disposition}, {DB_TEXT, settle_detail},        {DB_TEXT, settle_timings},
 };
 
-int ledger_settle(struct ledger *l, const struct settlement *const *items, size_t count,
+int ledger_settle(struct ledger *l, const struct settlement *const *items, size_t count, bool bare,
                   ledger_settled_fn *done, void *arg)
 {
     struct db_params *p = &l->params;
@@ -218,10 +218,11 @@ int ledger_settle(struct ledger *l, const struct settlement *const *items, size_
         db_array_end(p);
     }
     add_limits(l, p);
+    db_param_bool(p, bare);
     return ledger_run(
         l->deps.work_db,
         "select * from agwb.settle_deliveries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, "
-        "$14, $15, $16, $17, $18, $19)",
+        "$14, $15, $16, $17, $18, $19, $20)",
         p, on_settled, &(struct ledger_call){.settled = done, .arg = arg});
 }
 
@@ -248,5 +249,11 @@ int ledger_release_claim(struct ledger *l, uint64_t number, ledger_done_fn *done
     db_params_clear(&l->params);
     add_claim_owner(l, &l->params, number);
     return ledger_run(l->deps.work_db, "select agwb.release_claim($1)", &l->params, ledger_on_done,
+                      &(struct ledger_call){.done = done, .arg = arg});
+}
+
+int ledger_call_others(struct ledger *l, ledger_done_fn *done, void *arg)
+{
+    return ledger_run(l->deps.work_db, "select pg_notify('" LEDGER_CHANNEL "', '')", NULL, ledger_on_done,
                       &(struct ledger_call){.done = done, .arg = arg});
 }

@@ -22,8 +22,8 @@ struct copy {
     bool from_ledger; /* confirmed ones are marked in the ledger */
     enum parking_reason reason;
     int64_t attempts, first_seen_ms;
-    const char *queue, *origin;                           /* borrowed: static, or the configuration's */
-    char *text, *message_id, *traceparent, *death, *body; /* owned */
+    const char *queue, *origin; /* borrowed: static, or the configuration's */
+    char *text, *message_id, *traceparent, *death, *outcome, *body; /* owned */
     size_t body_len;
     parking_done_fn *done;
     void *arg;
@@ -37,6 +37,8 @@ struct parking {
     size_t ledger_copies;        /* used ones that came from the ledger */
     size_t marked[LEDGER_BATCH]; /* slots of the mark in flight */
     size_t marked_count;
+    size_t mark_limit;              /* halved when a batch has a row at fault */
+    bool mark_bare;                 /* the next mark is the culprit's alone */
     int64_t hold_until, mark_after; /* monotonic ms */
     int refusals;
     struct log_gate gate;
@@ -77,6 +79,7 @@ struct parking *parking_new(const struct parking_deps *deps)
     struct parking *d = xcalloc(1, sizeof *d);
 
     d->deps = *deps;
+    d->mark_limit = LEDGER_BATCH;
     return d;
 }
 
@@ -88,6 +91,7 @@ static void copy_release(struct parking *d, struct copy *c)
     free(c->message_id);
     free(c->traceparent);
     free(c->death);
+    free(c->outcome);
     free(c->body);
     *c = (struct copy){.state = COPY_FREE};
     d->used--;
@@ -130,6 +134,7 @@ static struct copy *add_copy(struct parking *d, const struct parking_note *note)
                        .queue = note->queue,
                        .origin = note->origin,
                        .death = xstrdup(note->death),
+                       .outcome = xstrdup(note->outcome),
                        .reason = note->reason,
                        .attempts = note->attempts,
                        .first_seen_ms = note->first_seen_ms,
@@ -169,7 +174,7 @@ bool parking_is_idle(const struct parking *d)
 static bool publish(struct parking *d, size_t slot)
 {
     struct copy *c = &d->copies[slot];
-    struct broker_header headers[8] = {
+    struct broker_header headers[9] = {
         {.name = "agwb-reason", .str = parking_reason_name(c->reason)},
         {.name = "agwb-error", .str = c->text ? c->text : ""},
         {.name = "agwb-queue", .str = c->origin},
@@ -193,6 +198,8 @@ static bool publish(struct parking *d, size_t slot)
 
     if (c->traceparent)
         headers[m.header_count++] = (struct broker_header){.name = "traceparent", .str = c->traceparent};
+    if (c->outcome)
+        headers[m.header_count++] = (struct broker_header){.name = "agwb-outcome", .str = c->outcome};
     if (c->death)
         headers[m.header_count++] = (struct broker_header){.name = "agwb-death", .str = c->death};
     if (broker_publish(d->deps.broker, &m, slot, &e) == 0) {
@@ -273,6 +280,7 @@ static void add_from_ledger(struct parking *d, const struct ledger_parked *p)
                                 .reason = reason_of_outcome(p->outcome, p->reason),
                                 .text = p->reason,
                                 .message_id = p->message_id,
+                                .outcome = p->outcome[0] ? p->outcome : NULL,
                                 .body = p->payload,
                                 .body_len = p->payload_len,
                                 .traceparent =
@@ -303,17 +311,39 @@ static void on_claimed(void *arg, const struct ledger_parked *items, size_t coun
         d->look = true;
 }
 
+/* A row at fault fails its whole batch: the batch is halved until the culprit stands alone, which is then
+ * marked without the tables beside the ledger. */
+static void mark_failed(struct parking *d, const struct err *e)
+{
+    int64_t held;
+
+    if (e->class == ERR_DATA && d->marked_count > 1) {
+        d->mark_limit = d->marked_count / 2;
+        return;
+    }
+    if (e->class == ERR_DATA) {
+        d->mark_bare = true;
+        d->mark_limit = 1;
+    }
+    d->mark_after = loop_now_ms(d->deps.loop) + MARK_RETRY_MS;
+    if (log_gate_pass(&d->gate, 10000, &held))
+        log_warn("could not mark parked deliveries, will try again", log_str("reason", e->text),
+                 log_int("held_back", held));
+}
+
 static void on_marked(void *arg, const struct err *e)
 {
     struct parking *d = arg;
 
     d->marking = false;
     if (e) {
-        d->mark_after = loop_now_ms(d->deps.loop) + MARK_RETRY_MS;
+        mark_failed(d, e);
         return;
     }
     for (size_t i = 0; i < d->marked_count; i++)
         copy_release(d, &d->copies[d->marked[i]]);
+    d->mark_bare = false;
+    d->mark_limit = d->mark_limit * 2 < LEDGER_BATCH ? d->mark_limit * 2 : LEDGER_BATCH;
 }
 
 static void mark_confirmed(struct parking *d)
@@ -321,13 +351,14 @@ static void mark_confirmed(struct parking *d)
     const char *ids[LEDGER_BATCH];
 
     d->marked_count = 0;
-    for (size_t i = 0; i < d->cap && d->marked_count < LEDGER_BATCH; i++) {
+    for (size_t i = 0; i < d->cap && d->marked_count < d->mark_limit; i++) {
         if (d->copies[i].state == COPY_CONFIRMED) {
             ids[d->marked_count] = d->copies[i].message_id;
             d->marked[d->marked_count++] = i;
         }
     }
-    if (d->marked_count > 0 && ledger_mark_parked(d->deps.ledger, ids, d->marked_count, on_marked, d) == 0)
+    if (d->marked_count > 0 &&
+        ledger_mark_parked(d->deps.ledger, ids, d->marked_count, d->mark_bare, on_marked, d) == 0)
         d->marking = true;
 }
 

@@ -48,6 +48,7 @@ struct parking_note {   /* copied */
     const char *message_id; /* NULL when it has none */
     const char *body;
     size_t body_len;
+    const char *outcome;     /* of the last attempt; NULL when there was none */
     const char *traceparent; /* NULL when none */
     int64_t attempts, first_seen_ms;
 };

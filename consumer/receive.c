@@ -160,7 +160,8 @@ static struct arrival *arrival_new(struct receive *r, const struct broker_delive
     a->headers_json = keep_headers(a->arena, d, &a->traceparent);
     a->replay = replay_of(d);
     a->late = strcmp(d->queue, TOPOLOGY_DLX_WEBHOOK) == 0;
-    a->death = arena_strdup(a->arena, d->death.reason);
+    if (d->death.reason && is_utf8(d->death.reason, strlen(d->death.reason)))
+        a->death = arena_strdup(a->arena, d->death.reason);
     if (r->tail)
         r->tail->next = a;
     else
@@ -173,7 +174,8 @@ static struct arrival *arrival_new(struct receive *r, const struct broker_delive
 /* The age counts from the reply's own time, else from the property the agent's client set. */
 static bool is_fresh(const struct receive *r, const struct broker_delivery *d, const struct reply *reply)
 {
-    int64_t at = reply->timestamp_ms > 0 ? reply->timestamp_ms : d->timestamp * 1000;
+    int64_t sent_s = d->timestamp > 0 && d->timestamp < INT64_MAX / 1000 ? d->timestamp : 0;
+    int64_t at = reply->timestamp_ms > 0 ? reply->timestamp_ms : sent_s * 1000;
 
     return at > 0 && clock_wall_ms() - at <= r->deps.config->consumer.late_reply_max_ms;
 }
@@ -290,6 +292,12 @@ static void on_request_failed(void *arg, enum ledger_fail_result result)
     a->owner->done_any = true;
 }
 
+/* Whole characters only: PostgreSQL refuses halves. */
+static void add_prefix(struct buf *b, const char *text, size_t max_chars)
+{
+    buf_add(b, text, utf8_prefix(text, max_chars));
+}
+
 /* An agent's error without text: its request will not be answered. With agent.retry_errors the job's own
  * ladder comes first. */
 static void fail_request(struct receive *r, struct arrival *a)
@@ -302,9 +310,11 @@ static void fail_request(struct receive *r, struct arrival *a)
         on_request_failed(a, LEDGER_FAIL_UNKNOWN);
         return;
     }
-    buf_init(&reason, 2048);
-    buf_printf(&reason, "agent: %.128s: %.1000s", reply->error.code ? reply->error.code : "ERROR",
-               reply->error.message ? reply->error.message : "no message");
+    buf_init(&reason, 8192);
+    buf_add_str(&reason, "agent: ");
+    add_prefix(&reason, reply->error.code ? reply->error.code : "ERROR", 128);
+    buf_add_str(&reason, ": ");
+    add_prefix(&reason, reply->error.message ? reply->error.message : "no message", 1000);
     failure.reason = buf_str(&reason);
     failure.retry = r->deps.config->agent.retry_errors;
     a->state = ARRIVAL_FAILING;

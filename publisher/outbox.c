@@ -57,7 +57,9 @@ struct outbox {
     int64_t hold_until;   /* after returns and nacks: monotonic ms */
     int refusals;         /* consecutive turns with them, for the backoff */
     int64_t record_after; /* after a failed record: monotonic ms */
-    bool behind;          /* the database did not take a record; true until it has taken all */
+    int64_t renew_at;     /* monotonic ms; set anew whenever the window was empty */
+    bool renewing;
+    bool behind; /* the database did not take a record; true until it has taken all */
     struct log_gate refusal_gate, record_gate;
 };
 
@@ -253,7 +255,7 @@ static void log_published(const struct outbox *o, const struct entry *n, int64_t
 {
     log_info("published", log_str("messageId", n->id), log_str("contact", n->contact),
              log_str("taskType", n->task_type), log_str("queue", o->deps.config->topology.agent_queue),
-             log_real("confirm_ms", (double)confirm_us / 1000.0));
+             log_str("status", "confirmed"), log_real("confirm_ms", (double)confirm_us / 1000.0));
 }
 
 void outbox_on_confirm(struct outbox *o, uint64_t cookie, enum broker_confirm result)
@@ -329,6 +331,33 @@ static bool publish_next(struct outbox *o)
     o->sent++;
     CRASH_POINT("publisher-published");
     return true;
+}
+
+static void on_renewed(void *arg, const struct db_result *r, const struct err *e)
+{
+    struct outbox *o = arg;
+
+    (void)r;
+    (void)e; /* then a lease may end early: asked twice, never lost */
+    o->renewing = false;
+}
+
+/* A blocked broker confirms late. What is still in the window keeps its lease. */
+static void renew_leases(struct outbox *o)
+{
+    int64_t lease_ms = o->deps.config->publisher.lease_ms;
+
+    db_params_clear(&o->params);
+    db_param_text(&o->params, o->deps.owner);
+    db_array_begin(&o->params, DB_UUID);
+    for (size_t i = 0; i < o->capacity; i++) {
+        if (o->entries[i].state != ENTRY_FREE)
+            db_item_text(&o->params, o->entries[i].id, UUID_TEXT_LEN);
+    }
+    db_array_end(&o->params);
+    db_param_int8(&o->params, lease_ms);
+    o->renewing = db_query(o->deps.db, "select agwb.renew_jobs($1, $2, $3)", &o->params, on_renewed, o) == 0;
+    o->renew_at = loop_now_ms(o->deps.loop) + lease_ms / 3;
 }
 
 static void record_failed(struct outbox *o, const struct err *e)
@@ -445,6 +474,10 @@ void outbox_turn(struct outbox *o)
         o->behind = false;
     if (!db_is_up(o->deps.db) || loop_now_ms(o->deps.loop) < o->record_after)
         return;
+    if (o->queued + o->sent == 0)
+        o->renew_at = loop_now_ms(o->deps.loop) + o->deps.config->publisher.lease_ms / 3;
+    else if (loop_now_ms(o->deps.loop) >= o->renew_at && !o->renewing)
+        renew_leases(o);
     if (o->published.count > 0 && o->published.in_flight == 0)
         record_published(o);
     if (o->dismissed.count > 0 && o->dismissed.in_flight == 0)

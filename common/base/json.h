@@ -11,7 +11,13 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-enum { JSON_MAX_BYTES = 256 * 1024, JSON_MAX_DEPTH = 32, JSON_MAX_MEMBERS = 256, JSON_MAX_NUMBER = 63 };
+enum {
+    JSON_MAX_BYTES = 256 * 1024,
+    JSON_MAX_DEPTH = 32,
+    JSON_MAX_MEMBERS = 256,
+    JSON_MAX_NUMBER = 63,
+    JSON_MAX_EXPONENT = 1000
+};
 
 /* 0 when the bytes are one JSON text: size, UTF-8 (RFC 3629), grammar, no NUL or \u0000, no lone
  * surrogate, depth at most 32, at most 256 members an object, no duplicate key in one object, numbers

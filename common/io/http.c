@@ -275,7 +275,8 @@ static struct http_result result_of(struct transfer *t, CURLcode rc)
                    .sent_ms = stage_ms(t, CURLINFO_PRETRANSFER_TIME_T),
                    .first_byte_ms =
                        t->first_byte_us > 0 ? (double)(t->first_byte_us - t->started_us) / 1000.0 : -1,
-                   .total_ms = stage_ms(t, CURLINFO_TOTAL_TIME_T)},
+                   /* by the same clock as the first byte: libcurl's starts a little later */
+                   .total_ms = (double)(clock_mono_us() - t->started_us) / 1000.0},
     };
     long status = 0, connects = 0;
     curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &connects);

@@ -135,7 +135,20 @@ language sql as $$
     from (select u.until, count(*)::integer as n from unnest(p_untils) u (until) where p_per_window > 0 group by u.until order by 1) x
 $$;
 
--- The broker confirmed these requests. The status stays: a fast agent's reply may have ended the job already.
+-- The publisher still holds these claims: a blocked broker answers late, and an expired lease would ask the agent twice.
+create or replace function agwb.renew_jobs(p_owner text, p_ids uuid[], p_lease_ms bigint) returns integer
+language sql as $$
+    with locked as materialized (
+        select q.id from ai_response_queue q where q.id = any (p_ids) and q.lease_owner = p_owner order by q.id for update
+    ), renewed as (
+        update ai_response_queue q set lease_until = greatest(q.lease_until, clock_timestamp() + p_lease_ms * interval '1 millisecond')
+        from locked r where q.id = r.id
+        returning 1)
+    select count(*)::integer from renewed
+$$;
+
+-- The broker confirmed these requests. The status stays: a fast agent's reply may have ended the job already. A row whose lease was lost meanwhile and
+-- that nobody has claimed since is taken back: it was published.
 create or replace function agwb.record_published(p_owner text, p_ids uuid[], p_jobs_per_window integer, p_window_ms bigint)
 returns integer
 language plpgsql
@@ -145,10 +158,15 @@ declare
     v_untils timestamptz[];
 begin
     with locked as materialized ( -- in one order, as accept_replies() does: no deadlock with a fast agent's replies
-        select q.id, q.lease_until from ai_response_queue q where q.id = any (p_ids) and q.lease_owner = p_owner order by q.id for update
+        select q.id, q.lease_until from ai_response_queue q
+        where q.id = any (p_ids)
+          and (q.lease_owner = p_owner or (q.status = 'pending' and q.lease_owner is null and coalesce(q.rescues, 0) > 0))
+        order by q.id for update
     ), done as (
         update ai_response_queue q
-        set published_at = clock_timestamp(), lease_owner = null, lease_until = null
+        set published_at = clock_timestamp(), lease_owner = null, lease_until = null,
+            status = case q.status when 'pending' then 'processing' else q.status end,
+            attempts = q.attempts + case q.status when 'pending' then 1 else 0 end
         from locked r
         where q.id = r.id
         returning r.lease_until)

@@ -194,18 +194,33 @@ language sql stable as $$
         end
 $$;
 
--- Ends deliveries that must not be sent any more; their jobs end with them.
+-- Ends deliveries that must not be sent any more; their jobs end with them. The caller holds lanes, accept_replies() takes jobs before lanes: a job that
+-- someone else holds is not waited for, its delivery is looked at again by the next claim.
 create or replace function agwb.cancel_deliveries(p_ids text[], p_reasons text[]) returns void
-language sql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+declare
+    v_busy uuid[];
+begin
+    select array_agg(x.job_id) into v_busy
+    from (select d.job_id from agwb.deliveries d where d.message_id = any (p_ids) and d.job_id is not null
+          except
+          select q.id from (select j.id from ai_response_queue j
+                            where j.id in (select d.job_id from agwb.deliveries d where d.message_id = any (p_ids))
+                            order by j.id for update skip locked) q) x
+    where exists (select 1 from ai_response_queue j where j.id = x.job_id);
+
     with gone as (
         update agwb.deliveries d
         set state = 'cancelled', reason = r.reason, settled_at = clock_timestamp(), next_attempt_at = null
         from unnest(p_ids, p_reasons) r (message_id, reason)
-        where d.message_id = r.message_id and d.state = 'ready'
+        where d.message_id = r.message_id and d.state = 'ready' and (d.job_id = any (v_busy)) is not true
         returning d.job_id, d.reason)
     update ai_response_queue q
     set status = 'cancelled', error = g.reason, processed_at = clock_timestamp()
-    from gone g where q.id = g.job_id and q.status in ('processing', 'pending', 'error')
+    from gone g where q.id = g.job_id and q.status in ('processing', 'pending', 'error');
+end
 $$;
 
 -- The heads of up to p_slots due lanes. Lanes' rows are locked first and their heads read with a newer snapshot (see refresh_lanes); a lane that someone is
@@ -268,7 +283,7 @@ language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
-    v_full text[] := p_skip;
+    v_full text[] := '{}'; -- accounts without a place
     v_free timestamptz;
     v_lane record;
     v_head agwb.deliveries;
@@ -280,20 +295,24 @@ begin
     held_all := 0;
     held_account := 0;
     held_contact := 0;
-    while cardinality(ids) < p_slots loop
+    -- one walk along the due lanes; what it passes over stays due, what it holds back has a later time
+    for v_lane in
+        select l.lane, l.account from agwb.lanes l
+        where l.due_at <= p_now and l.account <> all (p_skip) and (p_only is null or l.account = p_only)
+        order by l.due_at for update skip locked
+    loop
+        exit when cardinality(ids) >= p_slots;
+        if held_contact + cancelled >= 200 + p_slots then
+            free_at := p_now; -- a crowd: the next claim goes on from here
+            exit;
+        end if;
         v_free := case when p_all > 0 then agwb.limit_free_at('limit:all', p_all, p_window, p_now) end;
         if v_free is not null then
             free_at := least(free_at, v_free);
             held_all := 1;
-            return;
+            exit;
         end if;
-
-        select l.lane, l.account into v_lane from agwb.lanes l
-        where l.due_at <= p_now and l.account <> all (v_full) and (p_only is null or l.account = p_only)
-        order by l.due_at limit 1 for update skip locked;
-        if not found then
-            return;
-        end if;
+        continue when v_lane.account = any (v_full);
         v_free := case when p_account > 0
                   then agwb.limit_free_at('limit:account:' || v_lane.account, p_account, p_window, p_now) end;
         if v_free is not null then
@@ -314,7 +333,7 @@ begin
             continue;
         end if;
         v_stale := agwb.stale_reason(v_head, p_drop_stale);
-        if v_stale is not null then
+        if v_stale is not null then -- the lane stays due: its next head's turn comes with the next claim
             perform agwb.cancel_deliveries(array[v_head.message_id], array[v_stale]);
             cancelled := cancelled + 1;
             continue;
@@ -422,13 +441,14 @@ end
 $$;
 
 -- Settles attempts of p_owner's claims, each fenced by its claim: a row that meanwhile belongs to another claim is left alone. p_states: sent, ready
--- (again after p_waits_ms), uncertain (decided after p_waits_ms), parked. p_counted false gives the attempt back. Returns the ids that were settled.
+-- (again after p_waits_ms), uncertain (decided after p_waits_ms), parked. p_counted false gives the attempt back. p_bare: the delivery and its attempt
+-- only, without history, usage and job: for one whose payload or whose neighbours' tables refuse those. Returns the ids that were settled.
 create or replace function agwb.settle_deliveries(
     p_message_ids text[], p_fences integer[], p_states text[], p_waits_ms bigint[], p_counted boolean[],
     p_provider_ids text[], p_reasons text[],
     p_started_ms bigint[], p_ended_ms bigint[], p_http_statuses integer[], p_provider_codes text[],
     p_outcomes text[], p_dispositions text[], p_details text[], p_timings text[],
-    p_all integer, p_account integer, p_contact integer, p_window_ms bigint)
+    p_all integer, p_account integer, p_contact integer, p_window_ms bigint, p_bare boolean)
 returns table (message_id text, job_created_ms bigint, job_published_ms bigint)
 language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -463,7 +483,7 @@ begin
             settled_at = case when r.state in ('sent', 'parked') then clock_timestamp() end
         from r join claimed c using (message_id)
         where d.message_id = r.message_id and d.fence = r.fence
-          and (d.state in ('sending', 'uncertain') or (d.state = 'parked' and r.state = 'sent')) -- late, but definite
+          and (d.state in ('sending', 'uncertain') or (d.state in ('parked', 'ready') and r.state = 'sent')) -- late, but definite
         returning d.*, c.limit_keys as old_keys, c.lease_until as old_until, r.outcome, r.disposition, r.started_ms, r.ended_ms, r.http_status, r.provider_code, r.detail, r.timings
     ), attempt as (
         insert into agwb.delivery_attempts
@@ -478,7 +498,7 @@ begin
                s.provider_message_id, case when s.state = 'sent' then 'SENT' else 'PENDING' end,
                jsonb_build_object('messageId', s.message_id, 'channel', s.channel, 'account', s.account)
         from settled s
-        where s.conversation_id is not null and s.state <> 'parked'
+        where s.conversation_id is not null and s.state <> 'parked' and not p_bare
         on conflict (id) do update
             set external_id = coalesce(excluded.external_id, messages.external_id),
                 delivery_status = case when messages.delivery_status in ('DELIVERED', 'READ') then messages.delivery_status
@@ -487,7 +507,7 @@ begin
         insert into usage_logs (workspace_id, kind, quantity, metadata)
         select s.workspace_id, s.channel || '_message', 1,
                jsonb_build_object('messageId', s.message_id, 'account', s.account, 'contactId', s.contact_id)
-        from settled s where s.state = 'sent'
+        from settled s where s.state = 'sent' and not p_bare
     ), answered as (
         update ai_response_queue q
         set status = case when agwb.agent_error(s.payload) is null then agwb.complete_status() else 'failed' end,
@@ -495,7 +515,7 @@ begin
             ai_response = case when s.kind = 'reply' then agwb.reply_text(s.payload) else q.ai_response end,
             response_time_ms = least((extract(epoch from clock_timestamp() - q.created_at) * 1000)::bigint, 2147483647)::integer
         from settled s
-        where q.id = s.job_id and s.state = 'sent' and s.kind = 'reply'
+        where q.id = s.job_id and s.state = 'sent' and s.kind = 'reply' and not p_bare
         returning q.id, q.created_at, q.published_at
     )
     select array_agg(distinct s.lane), array_agg(s.message_id order by s.seq),
@@ -537,7 +557,7 @@ begin
         select * from unnest(p_jobs, p_message_ids, p_reasons, p_retries) with ordinality
             r (job_id, message_id, reason, retry, position)
     ), who as materialized (
-        select r.*, q.id as known, case when r.retry then p_ladder_ms[q.attempts] end as wait_ms, c.id as contact_id, v.id as conversation_id,
+        select r.*, q.id as known, q.status, case when r.retry then p_ladder_ms[q.attempts] end as wait_ms, c.id as contact_id, v.id as conversation_id,
                coalesce(q.workspace_id, c.workspace_id) as workspace_id, c.remote_jid, c.phone_number, c.opted_out_at,
                exists (select 1 from agwb.deliveries d where d.job_id = r.job_id and d.kind = 'reply') as answered,
                coalesce(nullif(c.phone_number, ''), agwb.number_of_jid(c.remote_jid), nullif(c.remote_jid, '')) as address,
@@ -550,9 +570,9 @@ begin
     ), judged as materialized (
         select w.*, a.account,
                case when w.known is null then 'unknown'
-                    when w.answered then 'answered'
+                    when w.answered or w.status in ('cancelled', agwb.complete_status()) then 'answered'
                     when w.wait_ms is not null then 'again'
-                    when exists (select 1 from agwb.deliveries d where d.message_id = w.message_id) then 'fallback'
+                    when exists (select 1 from agwb.deliveries d where d.message_id = w.message_id) then 'quiet'
                     when w.address is null or a.account is null or w.opted_out_at is not null then 'quiet'
                     when exists (select 1 from agwb.deliveries d
                                  where d.kind = 'fallback' and d.contact_id = w.contact_id
@@ -716,9 +736,17 @@ language sql as $$
     order by t.settled_at
 $$;
 
--- The copies are confirmed: only now is the message FAILED for everyone who looks at it.
-create or replace function agwb.mark_parked(p_message_ids text[]) returns integer
-language sql as $$
+-- The copies are confirmed: only now is the message FAILED for everyone who looks at it. p_bare as in settle_deliveries().
+create or replace function agwb.mark_parked(p_message_ids text[], p_bare boolean) returns integer
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+declare
+    v_count integer;
+begin
+    perform 1 from ai_response_queue q
+    where q.id in (select d.job_id from agwb.deliveries d where d.message_id = any (p_message_ids)) order by q.id for update;
+
     with done as (
         update agwb.deliveries d
         set copied_at = clock_timestamp(), lease_owner = null, lease_until = null
@@ -731,7 +759,7 @@ language sql as $$
                coalesce(convert_from(s.payload, 'UTF8')::jsonb #>> '{response,type}', 'text'),
                s.provider_message_id, 'FAILED',
                jsonb_build_object('messageId', s.message_id, 'channel', s.channel, 'account', s.account, 'reason', s.reason)
-        from done s where s.conversation_id is not null
+        from done s where s.conversation_id is not null and not p_bare
         on conflict (id) do update
             set delivery_status = case when messages.delivery_status in ('DELIVERED', 'READ') then messages.delivery_status
                                   else 'FAILED' end,
@@ -742,5 +770,7 @@ language sql as $$
         from done s
         where q.id = s.job_id and s.kind = 'reply' and q.status in ('processing', 'pending', 'error')
         returning 1)
-    select count(*)::integer from done
+    select count(*) into v_count from done;
+    return v_count;
+end
 $$;

@@ -232,13 +232,29 @@ void pair_set(struct pair *p, const char *option)
     p->sets[p->set_count++] = option;
 }
 
-static void add_account(struct buf *b, const struct pair *p, const char *name, const char *provider,
-                        const char *channel)
+void pair_account(struct pair *p, const char *members)
 {
-    buf_printf(b,
-               "  { name = \"%s\"; provider = \"%s\"; channel = \"%s\"; base_url = \"http://127.0.0.1:%d\"; "
-               "token = \"test-token\"; timeout_ms = %lld; }",
-               name, provider, channel, p->provider_port, (long long)p->timeout_ms);
+    assert_true(p->account_count < PAIR_MAX_ACCOUNTS);
+    p->accounts[p->account_count++] = members;
+}
+
+static void add_account(struct buf *b, const struct pair *p, const char *members)
+{
+    buf_printf(b, "  { base_url = \"http://127.0.0.1:%d\"; timeout_ms = %lld; %s }", p->provider_port,
+               (long long)p->timeout_ms, members);
+}
+
+static void add_accounts(struct buf *b, const struct pair *p)
+{
+    add_account(b, p,
+                "name = \"wa\"; provider = \"wasender\"; channel = \"whatsapp\"; token = \"test-token\";");
+    buf_add_str(b, ",\n");
+    add_account(b, p,
+                "name = \"sms\"; provider = \"sms_gateway\"; channel = \"sms\"; token = \"test-token\";");
+    for (size_t i = 0; i < p->account_count; i++) {
+        buf_add_str(b, ",\n");
+        add_account(b, p, p->accounts[i]);
+    }
 }
 
 void pair_write_config(struct pair *p)
@@ -258,9 +274,7 @@ void pair_write_config(struct pair *p)
     buf_add_str(&b, "limits: { jobs_in_flight = 0; jobs_per_minute = 0; contact_per_minute = 0; };\n");
     buf_add_str(&b, "log: { level = \"info\"; format = \"json\"; };\n");
     buf_add_str(&b, "channels: { accounts = (\n");
-    add_account(&b, p, "wa", "wasender", "whatsapp");
-    buf_add_str(&b, ",\n");
-    add_account(&b, p, "sms", "sms_gateway", "sms");
+    add_accounts(&b, p);
     buf_add_str(&b, "\n); };\n");
     file_write(p->config, buf_str(&b));
     buf_fini(&b);

@@ -8,7 +8,7 @@
 #include "io/broker.h"
 #include "io/db.h"
 
-enum { PAIR_MAX_SETS = 32, PAIR_MORE = 2 };
+enum { PAIR_MAX_SETS = 32, PAIR_MORE = 2, PAIR_MAX_ACCOUNTS = 4 };
 
 struct pair {
     char dir[PATH_SIZE - 64]; /* the test's own folder */
@@ -20,6 +20,8 @@ struct pair {
     int64_t timeout_ms;                               /* of both accounts */
     const char *sets[PAIR_MAX_SETS];                  /* static strings */
     size_t set_count;
+    const char *accounts[PAIR_MAX_ACCOUNTS]; /* further ones; static strings */
+    size_t account_count;
     struct db_session *db;       /* for rows.h; opened when first used */
     struct broker_session *amqp; /* for wire.h; the same */
     struct arena *texts;         /* what rows.h hands out */
@@ -50,6 +52,9 @@ void pair_options(int argc, char **argv);
 /* One more "group.key=value" for whatever is started from now on; it stands above the file. The file has both
  * accounts (wa: wasender, whatsapp; sms: sms_gateway, sms), limits off and short polls. */
 void pair_set(struct pair *p, const char *option);
+/* One more account: its members as the file has them, but base_url and timeout_ms. "default = true;" puts it
+ * before the file's own for its channel. */
+void pair_account(struct pair *p, const char *members);
 void pair_write_config(struct pair *p);
 
 /* Starts a daemon; `..._ready` waits until its /readyz says so. The provider is started with the consumer. */

@@ -266,6 +266,87 @@ static void test_stale_written_again_only_when_asked_for(struct pair *p)
     WAIT_UNTIL(pair_sent(p, "an answer all the same") == 1);
 }
 
+/* Replies and dead requests at once: neither acknowledges the other's, no connection is lost over it. */
+static void test_fallback_beside_a_stream_of_replies(struct pair *p)
+{
+    char id[32], text[32];
+
+    pair_start_consumer_ready(p);
+    for (int i = 0; i < 120; i++) {
+        snprintf(id, sizeof id, "s-%03d", i);
+        snprintf(text, sizeof text, "text %03d", i);
+        wire_answer(p, id, "none", i % 30, text);
+        if (i % 4 == 0)
+            kill_request(p, asked(p, 40 + i / 4));
+    }
+    WAIT_UNTIL(wire_count(p, "ag_parked") == 30);
+    WAIT_UNTIL(deliveries(p, "kind = 'reply' and state = 'sent'") == 120);
+    WAIT_UNTIL(deliveries(p, "kind = 'fallback' and state = 'sent'") == 30);
+    assert_int_equal(pair_metric(p->consumer_port, "agwb_reconnects_total{peer=\"broker\"}"), 0);
+    assert_int_equal(process_end(&p->consumer), 0);
+    assert_int_equal(wire_count(p, "ag_parked"), 30); /* each once */
+    assert_int_equal(wire_count(p, "dlx_agent"), 0);
+}
+
+/* An agent's words cut inside a character, and whatever else the database refuses, hold nobody else up. */
+static void test_fallback_reason_of_many_bytes(struct pair *p)
+{
+    const char *job = asked(p, 1), *other = asked(p, 2);
+    struct buf body;
+
+    pair_start_consumer_ready(p);
+    buf_init(&body, 8192);
+    buf_printf(&body,
+               "{\"messageId\":\"e1\",\"originalMessageId\":\"%s\",\"timestamp\":1,\"status\":\"error\","
+               "\"contact\":{\"remoteJid\":"
+               "\"12025550101@s.whatsapp.net\"},\"error\":{\"code\":\"X\",\"message\":\"a",
+               job);
+    for (int i = 0; i < 1500; i++)
+        buf_add_str(&body, "\xc3\xa9");
+    buf_add_str(&body, "\"}}");
+    wire_publish(p, "wb_queue", "e1", buf_str(&body));
+    buf_fini(&body);
+    kill_request(p, other);
+    WAIT_UNTIL(deliveries(p, "kind = 'fallback' and state = 'sent'") == 2);
+    assert_non_null(strstr(job_is(p, job), "failed: agent: X: a\xc3\xa9\xc3\xa9"));
+    assert_int_equal(process_end(&p->consumer), 0);
+}
+
+static void test_fallback_culprit_is_singled_out(struct pair *p)
+{
+    pair_start_consumer_ready(p);
+    sql_run(p, "create function refuse() returns trigger language plpgsql as 'begin if new.status = "
+               "''failed'' and new.contact_id = "
+               "test.id(1, 3) then raise exception ''no''; end if; return new; end'");
+    sql_run(
+        p, "create trigger refuse before update on ai_response_queue for each row execute function refuse()");
+    for (int i = 1; i <= 8; i++)
+        kill_request(p, asked(p, i));
+    WAIT_UNTIL(wire_count(p, "ag_parked") == 8); /* the culprit's too */
+    WAIT_UNTIL(deliveries(p, "kind = 'fallback' and state = 'sent'") == 7);
+    assert_int_equal(process_end(&p->consumer), 0);
+}
+
+/* A table beside the ledger refuses: what was sent is sent, what is parked is parked. */
+static void test_settle_without_history_when_it_is_refused(struct pair *p)
+{
+    pair_start_consumer_ready(p);
+    sql_run(p, "create function refuse() returns trigger language plpgsql as 'begin if new.content like "
+               "''%%bad%%'' then raise exception "
+               "''no''; end if; return new; end'");
+    sql_run(p, "create trigger refuse before insert on messages for each row execute function refuse()");
+    wire_answer(p, "bad", asked(p, 1), 1, "a bad one");
+    wire_answer(p, "good", asked(p, 2), 2, "a fine one");
+    WAIT_UNTIL(deliveries(p, "state = 'sent'") == 2);
+    assert_int_equal(pair_requests(p), 2);
+    pair_script(p, "{\"rules\":[{\"times\":-1,\"action\":{\"status\":422}}]}");
+    wire_answer(p, "bad2", asked(p, 3), 3, "a bad one more");
+    wire_answer(p, "good2", asked(p, 4), 4, "a fine one more");
+    WAIT_UNTIL(deliveries(p, "state = 'parked' and copied_at is not null") == 2);
+    assert_int_equal(wire_count(p, "wb_parked"), 2);
+    assert_int_equal(process_end(&p->consumer), 0);
+}
+
 /* A provider that is down: the circuit opens, the lanes wait, no message uses up its tries, one probe finds
  * it back. */
 static void test_circuit_holds_an_account_that_is_down(struct pair *p)
@@ -309,6 +390,10 @@ int main(int argc, char **argv)
         PAIR_TEST(test_late_reply_expired_while_nobody_consumed),
         PAIR_TEST(test_stale_opted_out_and_human),
         PAIR_TEST(test_stale_written_again_only_when_asked_for),
+        PAIR_TEST(test_fallback_beside_a_stream_of_replies),
+        PAIR_TEST(test_fallback_reason_of_many_bytes),
+        PAIR_TEST(test_fallback_culprit_is_singled_out),
+        PAIR_TEST(test_settle_without_history_when_it_is_refused),
         PAIR_TEST(test_circuit_holds_an_account_that_is_down),
     };
 

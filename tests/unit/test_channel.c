@@ -260,7 +260,8 @@ static void test_channel_accounts_are_checked(void **state)
         {"wasender", CHANNEL_WHATSAPP, "t", NULL},
         {"sms_gateway", CHANNEL_SMS, NULL, NULL},
         {"carrier_pigeon", CHANNEL_SMS, NULL,
-         "unknown provider 'carrier_pigeon' (this program has: sms_gateway, wasender)"},
+         "unknown provider 'carrier_pigeon' (this program has: sms_gateway, twilio, wasender, "
+         "whatsapp_cloud, whatsapp_qr)"},
         {"wasender", CHANNEL_SMS, "t", "does not carry channel 'sms'"},
         {"wasender", CHANNEL_WHATSAPP, NULL, "needs a token"},
         {"wasender", CHANNEL_WHATSAPP, "", "needs a token"},
