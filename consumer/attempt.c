@@ -15,6 +15,7 @@
 #include "domain/families.h"
 
 struct attempt {
+    LIST_ENTRY(attempt) entry;
     struct attempt_deps deps;
     const struct channel_provider *provider; /* NULL only when the account is gone */
     struct settlement settlement;
@@ -51,7 +52,22 @@ static struct attempt *attempt_new(const struct attempt_deps *deps, const struct
     a->due_ms = claim->due_ms;
     a->published_ms = claim->published_ms;
     a->claim_ms = claim_ms;
+    LIST_INSERT_HEAD(deps->running, a, entry);
     return a;
+}
+
+static void attempt_free(struct attempt *a)
+{
+    LIST_REMOVE(a, entry);
+    free(a);
+}
+
+void attempts_free(struct attempt_list *running)
+{
+    struct attempt *a;
+
+    while ((a = LIST_FIRST(running)))
+        attempt_free(a);
 }
 
 /* Stages nobody reached are left out. */
@@ -162,7 +178,7 @@ static void on_answer(void *arg, const struct http_result *r)
     channel_judge(a->provider, r, &v);
     decide(a, &v, r);
     a->deps.on_end(a->deps.arg, &a->settlement);
-    free(a);
+    attempt_free(a);
 }
 
 static int send_request(struct attempt *a, const struct config_account *account,
@@ -251,6 +267,6 @@ int attempt_start(const struct attempt_deps *deps, const struct ledger_claim *cl
     }
     decide(a, &v, NULL);
     *s = a->settlement;
-    free(a);
+    attempt_free(a);
     return 1;
 }

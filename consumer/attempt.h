@@ -3,6 +3,8 @@
 #ifndef AGWB_CONSUMER_ATTEMPT_H
 #define AGWB_CONSUMER_ATTEMPT_H
 
+#include <sys/queue.h>
+
 #include "base/metrics.h"
 #include "consumer/circuit.h"
 #include "consumer/delivery.h"
@@ -10,12 +12,15 @@
 #include "domain/config.h"
 #include "io/http.h"
 
+LIST_HEAD(attempt_list, attempt);
+
 struct attempt_deps { /* borrowed */
     const struct config *config;
     struct metrics *metrics;
     struct http *http;
     struct circuits *circuits;
     struct loop *loop;
+    struct attempt_list *running; /* attempt.c keeps them here until their end */
     /* The attempt's end: *s is borrowed until it returns. In the read phase; should only record. */
     void (*on_end)(void *arg, const struct settlement *s);
     void *arg;
@@ -26,5 +31,7 @@ struct attempt_deps { /* borrowed */
  * not follow. claim_ms is what the claim's statement took, for the log line. */
 int attempt_start(const struct attempt_deps *deps, const struct ledger_claim *claim, double claim_ms,
                   struct settlement *s);
+/* Frees those that still run. The http they wait for must be gone: none of them ends any more. */
+void attempts_free(struct attempt_list *running);
 
 #endif

@@ -24,6 +24,7 @@ struct ended {
 struct dispatch {
     struct dispatch_deps deps;
     struct attempt_deps attempts;
+    struct attempt_list open_attempts;
     bool open, wanted, claiming, sweep_due, sweeping;
     struct circuits *circuits;
     const char *probing;   /* account that the claim under way probes, or NULL */
@@ -72,6 +73,7 @@ struct dispatch *dispatch_new(const struct dispatch_deps *deps)
     d->deps = *deps;
     d->circuits = circuits_new(deps->config, deps->metrics);
     d->attempts = (struct attempt_deps){.loop = deps->loop,
+                                        .running = &d->open_attempts,
                                         .circuits = d->circuits,
                                         .config = deps->config,
                                         .metrics = deps->metrics,
@@ -102,6 +104,7 @@ void dispatch_free(struct dispatch **d)
         return;
     drop_ended(*d, (*d)->ended_count);
     free((*d)->late);
+    attempts_free(&(*d)->open_attempts);
     circuits_free(&(*d)->circuits);
     loop_timer_free(&(*d)->due_timer);
     loop_timer_free(&(*d)->sweep_timer);

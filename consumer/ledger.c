@@ -45,8 +45,14 @@ struct ledger *ledger_new(const struct ledger_deps *deps)
 
 void ledger_free(struct ledger **l)
 {
+    struct ledger_call *call;
+
     if (!*l)
         return;
+    while ((call = LIST_FIRST(&(*l)->calls))) {
+        LIST_REMOVE(call, entry);
+        free(call);
+    }
     db_params_fini(&(*l)->params);
     buf_fini(&(*l)->accounts);
     free(*l);
@@ -63,24 +69,27 @@ bool ledger_can_work(const struct ledger *l)
     return db_is_up(l->deps.work_db);
 }
 
-int ledger_run(struct db *db, const char *sql, const struct db_params *p, db_done_fn *done,
+int ledger_run(struct ledger *l, struct db *db, const char *sql, db_done_fn *done,
                const struct ledger_call *call)
 {
     struct ledger_call *copy = xcalloc(1, sizeof *copy);
 
     *copy = *call;
-    if (db_query(db, sql, p, done, copy) == 0)
+    if (db_query(db, sql, &l->params, done, copy) == 0) {
+        LIST_INSERT_HEAD(&l->calls, copy, entry);
         return 0;
+    }
     free(copy);
     return -1;
 }
 
 struct ledger_call ledger_take(void *arg)
 {
-    struct ledger_call c = *(struct ledger_call *)arg;
+    struct ledger_call *call = arg, taken = *call;
 
-    free(arg);
-    return c;
+    LIST_REMOVE(call, entry);
+    free(call);
+    return taken;
 }
 
 void ledger_item_text(struct db_params *p, const char *s)
@@ -132,7 +141,7 @@ int ledger_sweep(struct ledger *l, ledger_swept_fn *done, void *arg)
     db_param_int4(p, SWEEP_LIMIT);
     db_param_int8(p, c->consumer.uncertain_wait_ms);
     db_param_bool(p, c->consumer.uncertain == UNCERTAIN_RESEND);
-    return ledger_run(l->deps.work_db, "select * from agwb.sweep_deliveries($1, $2, $3)", p, on_swept,
+    return ledger_run(l, l->deps.work_db, "select * from agwb.sweep_deliveries($1, $2, $3)", on_swept,
                       &(struct ledger_call){.swept = done, .arg = arg});
 }
 
@@ -169,7 +178,7 @@ int ledger_claim_parked(struct ledger *l, size_t limit, ledger_parked_fn *done, 
     db_param_text(p, l->deps.owner);
     db_param_int4(p, (int32_t)limit);
     db_param_int8(p, l->deps.config->consumer.lease_ms);
-    return ledger_run(l->deps.work_db, "select * from agwb.claim_parked($1, $2, $3)", p, on_parked,
+    return ledger_run(l, l->deps.work_db, "select * from agwb.claim_parked($1, $2, $3)", on_parked,
                       &(struct ledger_call){.parked = done, .arg = arg});
 }
 
@@ -184,6 +193,6 @@ int ledger_mark_parked(struct ledger *l, const char *const *message_ids, size_t 
         ledger_item_text(p, message_ids[i]);
     db_array_end(p);
     db_param_bool(p, bare);
-    return ledger_run(l->deps.work_db, "select agwb.mark_parked($1, $2)", p, ledger_on_done,
+    return ledger_run(l, l->deps.work_db, "select agwb.mark_parked($1, $2)", ledger_on_done,
                       &(struct ledger_call){.done = done, .arg = arg});
 }

@@ -136,8 +136,8 @@ int ledger_accept(struct ledger *l, const struct ledger_arrival *const *arrivals
     }
     db_param_text(p, buf_str(&l->accounts));
     return ledger_run(
-        l->deps.accept_db,
+        l, l->deps.accept_db,
         "select message_id, result, orphan, coalesce(reason, '') from "
         "agwb.accept_replies($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::jsonb)",
-        p, on_accepted, &(struct ledger_call){.accepted = done, .arg = arg, .count = count});
+        on_accepted, &(struct ledger_call){.accepted = done, .arg = arg, .count = count});
 }

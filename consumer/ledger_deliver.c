@@ -98,8 +98,8 @@ int ledger_claim(struct ledger *l, const struct ledger_ask *ask, ledger_claimed_
     db_array_end(p);
     db_param_text(p, ask->only);
     add_limits(l, p);
-    return ledger_run(l->deps.work_db,
-                      "select * from agwb.claim_deliveries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", p,
+    return ledger_run(l, l->deps.work_db,
+                      "select * from agwb.claim_deliveries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
                       on_claimed, &(struct ledger_call){.claimed = done, .arg = arg});
 }
 
@@ -220,10 +220,10 @@ int ledger_settle(struct ledger *l, const struct settlement *const *items, size_
     add_limits(l, p);
     db_param_bool(p, bare);
     return ledger_run(
-        l->deps.work_db,
+        l, l->deps.work_db,
         "select * from agwb.settle_deliveries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, "
         "$14, $15, $16, $17, $18, $19, $20)",
-        p, on_settled, &(struct ledger_call){.settled = done, .arg = arg});
+        on_settled, &(struct ledger_call){.settled = done, .arg = arg});
 }
 
 int ledger_release(struct ledger *l, const struct ledger_unstarted *items, size_t count, ledger_done_fn *done,
@@ -240,7 +240,7 @@ int ledger_release(struct ledger *l, const struct ledger_unstarted *items, size_
     for (size_t i = 0; i < count; i++)
         db_item_int4(p, items[i].fence);
     db_array_end(p);
-    return ledger_run(l->deps.work_db, "select agwb.release_deliveries($1, $2)", p, ledger_on_done,
+    return ledger_run(l, l->deps.work_db, "select agwb.release_deliveries($1, $2)", ledger_on_done,
                       &(struct ledger_call){.done = done, .arg = arg});
 }
 
@@ -248,12 +248,13 @@ int ledger_release_claim(struct ledger *l, uint64_t number, ledger_done_fn *done
 {
     db_params_clear(&l->params);
     add_claim_owner(l, &l->params, number);
-    return ledger_run(l->deps.work_db, "select agwb.release_claim($1)", &l->params, ledger_on_done,
+    return ledger_run(l, l->deps.work_db, "select agwb.release_claim($1)", ledger_on_done,
                       &(struct ledger_call){.done = done, .arg = arg});
 }
 
 int ledger_call_others(struct ledger *l, ledger_done_fn *done, void *arg)
 {
-    return ledger_run(l->deps.work_db, "select pg_notify('" LEDGER_CHANNEL "', '')", NULL, ledger_on_done,
+    db_params_clear(&l->params);
+    return ledger_run(l, l->deps.work_db, "select pg_notify('" LEDGER_CHANNEL "', '')", ledger_on_done,
                       &(struct ledger_call){.done = done, .arg = arg});
 }

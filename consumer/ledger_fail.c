@@ -92,8 +92,8 @@ int ledger_fail(struct ledger *l, const struct ledger_failure *items, size_t cou
     db_param_text(p, l->deps.config->consumer.fallback_text);
     db_param_int8(p, l->deps.config->consumer.fallback_window_ms);
     db_param_text(p, buf_str(&l->accounts));
-    return ledger_run(l->deps.accept_db,
-                      "select * from agwb.fail_requests($1, $2, $3, $4, $5, $6, $7, $8::jsonb)", p, on_failed,
+    return ledger_run(l, l->deps.accept_db,
+                      "select * from agwb.fail_requests($1, $2, $3, $4, $5, $6, $7, $8::jsonb)", on_failed,
                       &(struct ledger_call){.failed = done, .arg = arg, .count = count});
 }
 
@@ -122,6 +122,6 @@ int ledger_overdue(struct ledger *l, size_t limit, ledger_overdue_fn *done, void
     db_params_clear(p);
     db_param_int8(p, l->deps.config->publisher.answer_timeout_ms);
     db_param_int4(p, (int32_t)limit);
-    return ledger_run(l->deps.accept_db, "select * from agwb.overdue_jobs($1, $2)", p, on_overdue,
+    return ledger_run(l, l->deps.accept_db, "select * from agwb.overdue_jobs($1, $2)", on_overdue,
                       &(struct ledger_call){.overdue = done, .arg = arg});
 }

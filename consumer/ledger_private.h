@@ -2,12 +2,15 @@
 #ifndef AGWB_CONSUMER_LEDGER_PRIVATE_H
 #define AGWB_CONSUMER_LEDGER_PRIVATE_H
 
+#include <sys/queue.h>
+
 #include "consumer/ledger.h"
 
 struct ledger {
     struct ledger_deps deps;
     struct db_params params;
-    struct buf accounts; /* the routing table agwb.accept_replies() wants */
+    struct buf accounts;            /* the routing table agwb.accept_replies() wants */
+    LIST_HEAD(, ledger_call) calls; /* whose statements are in flight */
 };
 
 /* One statement's callback. `count` is the batch's size where results are arrays. */
@@ -24,11 +27,12 @@ struct ledger_call {
     };
     void *arg;
     size_t count;
+    LIST_ENTRY(ledger_call) entry;
 };
 
-/* Runs the statement; on success the call is carried to the callback, which must take it. -1 when the
- * connection is not up. */
-int ledger_run(struct db *db, const char *sql, const struct db_params *p, db_done_fn *done,
+/* Runs the statement with l->params; on success the call is carried to the callback, which must take it. -1
+ * when the connection is not up. */
+int ledger_run(struct ledger *l, struct db *db, const char *sql, db_done_fn *done,
                const struct ledger_call *call);
 struct ledger_call ledger_take(void *arg);
 /* A db_done_fn for calls that only want to know whether it worked. */

@@ -5,7 +5,7 @@ set -eu
 build='build-essential pkg-config librabbitmq-dev libcurl4-openssl-dev libcjson-dev libpq-dev libconfig-dev libuv1-dev
        libmicrohttpd-dev libsystemd-dev libssl-dev'
 check='rabbitmq-server postgresql postgresql-client libcmocka-dev python3-minimal python3-pika nodejs npm procps util-linux openssl'
-lint='clang clang-tidy clang-format universal-ctags shellcheck git'
+lint='clang libclang-rt-dev clang-tidy clang-format universal-ctags shellcheck git valgrind'
 
 missing=
 for p in $build $check $lint; do

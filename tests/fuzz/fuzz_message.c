@@ -27,14 +27,21 @@ static bool is_json(struct channel_request *r)
     return false;
 }
 
+/* What any of the providers asks of an account. */
+static const struct config_account account = {
+    .name = "main",
+    .channel = CHANNEL_WHATSAPP,
+    .base_url = "https://api.example.com/",
+    .token = "token",
+    .user = "AC00000000000000000000000000000000",
+    .password = "word",
+    .from = "+12025550142",
+    .options = {{"phone_number_id", "100000000000001"}, {"instance", "one"}},
+    .option_count = 2,
+};
+
 static void check_build(const struct channel_provider *p, const struct reply *r, const char *address)
 {
-    static const struct config_account account = {.name = "main",
-                                                  .base_url = "https://api.example.com/",
-                                                  .token = "token",
-                                                  .from = "+12025550142",
-                                                  .user = "user",
-                                                  .password = "word"};
     struct channel_send send = {.account = &account,
                                 .reply = r,
                                 .address = address,

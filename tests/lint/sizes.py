@@ -13,6 +13,7 @@ MAX_FILE_LINES, MAX_TEST_FILE_LINES = 600, 900
 MANY_PARAMETERS = {
     ("common/io/status_server.c", "on_request"): "libmicrohttpd's callback",
     ("tests/provider/server.c", "on_access"): "libmicrohttpd's callback",
+    ("tests/fuzz/alloc_fail.c", "__libc_start_main"): "the C library's",
 }
 
 TOKEN = re.compile(r"\n|\w+|\.\.\.|[^\s\w]")
