@@ -57,7 +57,7 @@ void rows_make_fixture(struct pair *p)
     db_session_close(&s);
 }
 
-static struct db_result *query(struct pair *p, const char *format, va_list args)
+static PRINTF_LIKE(2, 0) struct db_result *query(struct pair *p, const char *format, va_list args)
 {
     char sql[8192];
     struct err e = {.class = ERR_NONE};

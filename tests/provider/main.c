@@ -12,16 +12,22 @@
 #include "tests/provider/control.h"
 #include "tests/provider/server.h"
 
-static const char USAGE[] = "usage: provider [OPTIONS]\n"
-                            "  --port N         listen on 127.0.0.1:N (default 0: a free port)\n"
-                            "  --journal FILE   append one JSON line a request (default: kept in memory)\n"
-                            "  --token TOKEN    the only bearer token that is right (default: any)\n"
-                            "  --delay-ms N     time that every answer takes\n"
-                            "  --script FILE    faults to play from the start; see script.h\n"
-                            "Prints \"listening PORT\" when it can be used; ends on SIGTERM or SIGINT.\n"
-                            "Paths: POST /api/send-message (Wasender), POST /send-sms (SMS gateway),\n"
-                            "POST /_control/script, POST /_control/reset, GET /_control/stats, GET "
-                            "/_control/journal?after=N&limit=M\n";
+static const char USAGE[] =
+    "usage: provider [OPTIONS]\n"
+    "  --port N         listen on 127.0.0.1:N (default 0: a free port)\n"
+    "  --journal FILE   append one JSON line a request (default: kept in memory)\n"
+    "  --token TOKEN    the only token, key or password that is right (default: any)\n"
+    "  --delay-ms N     time that every answer takes\n"
+    "  --script FILE    faults to play from the start; see script.h\n"
+    "Prints \"listening PORT\" when it can be used; ends on SIGTERM or SIGINT.\n"
+    "Paths: POST /api/send-message (Wasender), POST /send-sms (SMS gateway),\n"
+    "POST /VERSION/ID/messages (WhatsApp Cloud API),\n"
+    "POST /2010-04-01/Accounts/SID/Messages.json (Twilio),\n"
+    "POST /message/sendText/NAME, /message/sendMedia/NAME (Evolution API),\n"
+    "POST /api/sendText, /api/sendImage, /api/sendFile (WAHA),\n"
+    "POST /sendText, /sendFile, with a session before them or without (open-wa),\n"
+    "POST /_control/script, POST /_control/reset, GET /_control/stats, GET "
+    "/_control/journal?after=N&limit=M\n";
 
 struct options {
     struct server_settings server;

@@ -23,9 +23,27 @@ void play_fini(struct play *p)
 
 /* --- answers in place of the real one --- */
 
+/* A code that the provider does not have is a mistake of the script, and must look like nothing else. */
+static void change_to_code(struct provider_answer *a, const struct provider *owner,
+                           const struct action *action)
+{
+    buf_clear(&a->body);
+    a->status = owner->write_code != NULL ? owner->write_code(action->code, &a->body) : 0;
+    if (a->status == 0) {
+        a->status = 501;
+        buf_printf(&a->body, "the script's code %" PRId64 " is none of %s", action->code, owner->name);
+    } else if (action->status != 0) {
+        a->status = action->status;
+    }
+}
+
 static void change_status_and_body(struct provider_answer *a, const struct provider *owner,
                                    const struct action *action)
 {
+    if (action->has_code) {
+        change_to_code(a, owner, action);
+        return;
+    }
     if (action->status != 0)
         a->status = action->status;
     if (action->body != NULL) {

@@ -5,7 +5,9 @@
 #include <string.h>
 #include <strings.h>
 
-static const struct provider *const PROVIDERS[] = {&PROVIDER_WASENDER, &PROVIDER_SMS_GATEWAY};
+static const struct provider *const PROVIDERS[] = {&PROVIDER_WASENDER, &PROVIDER_SMS_GATEWAY, &PROVIDER_CLOUD,
+                                                   &PROVIDER_TWILIO,   &PROVIDER_EVOLUTION,   &PROVIDER_WAHA,
+                                                   &PROVIDER_OPENWA};
 
 const struct provider *provider_for_path(const char *path)
 {
@@ -46,14 +48,30 @@ void provider_answer_header(struct provider_answer *a, const char *name, const c
         a->header_count++;
 }
 
+const char *provider_header(const struct provider_request *q, const char *name)
+{
+    return q->header != NULL ? q->header(q->connection, name) : NULL;
+}
+
+static bool is_token(const struct provider_request *q, const char *token)
+{
+    return q->token == NULL ? *token != '\0' : strcmp(token, q->token) == 0;
+}
+
+bool provider_key_ok(const struct provider_request *q, const char *header)
+{
+    const char *key = provider_header(q, header);
+
+    return key != NULL && is_token(q, key);
+}
+
 bool provider_bearer_ok(const struct provider_request *q)
 {
     static const char scheme[] = "Bearer ";
 
     if (q->authorization == NULL || strncasecmp(q->authorization, scheme, sizeof scheme - 1) != 0)
         return false;
-    const char *token = q->authorization + sizeof scheme - 1;
-    return q->token == NULL ? *token != '\0' : strcmp(token, q->token) == 0;
+    return is_token(q, q->authorization + sizeof scheme - 1);
 }
 
 bool provider_is_json(const struct provider_request *q)
@@ -81,9 +99,25 @@ bool provider_is_url(const char *s)
            strpbrk(s, " \t\r\n") == NULL && strlen(strstr(s, "://")) > 3;
 }
 
-void provider_note_strings(const struct provider_request *q, const char *to_key, const char *text_key,
+size_t provider_units(const char *text)
+{
+    size_t units = 0;
+
+    for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++)
+        units += (*c & 0xc0) == 0x80 ? 0 : *c >= 0xf0 ? 2 : 1;
+    return units;
+}
+
+bool provider_has_text(const struct json_node *object, const char *key)
+{
+    const char *text = json_str(json_member(object, key));
+
+    return text != NULL && text[strspn(text, " \t\r\n")] != '\0';
+}
+
+void provider_note_strings(const struct provider_request *q, const char *to_path, const char *text_path,
                            struct provider_answer *a)
 {
-    buf_add_str(&a->to, json_str(json_member(q->json, to_key)));
-    buf_add_str(&a->text, json_str(json_member(q->json, text_key)));
+    buf_add_str(&a->to, json_str(json_path(q->json, to_path)));
+    buf_add_str(&a->text, json_str(json_path(q->json, text_path)));
 }

@@ -111,6 +111,7 @@ static int read_action(const struct json_node *object, struct action *a, struct 
         (struct action){.retry_after_s = -1, .retry_after_date_s = -1, .ms_per_byte = 100, .bytes = 10000000};
     const struct member members[] = {
         {"status", TO_STATUS, &a->status},
+        {"code", TO_INT, &a->code},
         {"body", TO_STRING, &a->body},
         {"headers", TO_OBJECT, &a->headers},
         {"retry_after_s", TO_INT, &a->retry_after_s},
@@ -125,6 +126,7 @@ static int read_action(const struct json_node *object, struct action *a, struct 
     if (READ_OBJECT(object, members, e) != 0)
         return -1;
     a->has_accepted = json_member(object, "accepted") != NULL;
+    a->has_code = json_member(object, "code") != NULL;
     if ((a->fault == FAULT_RAW) != (a->raw != NULL))
         return err_set(e, ERR_DATA, 0, "fault raw and member raw belong together");
     if (a->delay_ms < 0 || a->ms_per_byte < 0 || a->bytes < 0)

@@ -10,6 +10,7 @@
  *
  * action:
  *   status         the answer's status; without a body the provider's own body for it
+ *   code           one of the provider's own error codes: its body, and its status when none is given
  *   body           the answer's body, a string
  *   headers        further headers, an object of strings
  *   retry_after_s, retry_after_date_s
@@ -66,6 +67,8 @@ struct action { /* strings live as long as the script */
     int64_t retry_after_s, retry_after_date_s; /* < 0 = none */
     int64_t delay_ms, ms_per_byte, bytes;
     bool has_accepted, accepted;
+    bool has_code;
+    int64_t code;
 };
 
 struct script;

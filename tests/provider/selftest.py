@@ -4,6 +4,7 @@
 Prints "N passed, N failed".
 """
 
+import base64
 import http.client
 import json
 import os
@@ -15,6 +16,7 @@ import tempfile
 import threading
 import time
 import traceback
+import urllib.parse
 
 PROGRAM = sys.argv[1]
 DEADLINE_S = 20
@@ -174,6 +176,208 @@ def test_sms_gateway(p):
         check(p.status({**SMS, "metadata": bad}, headers=JSON, path="/send-sms") == 400, bad)
     check(p.status({**SMS, "to": "2025550143"}, headers=JSON, path="/send-sms") == 400, "to")
     check(p.status({**SMS, "message": ""}, headers=JSON, path="/send-sms") == 400, "message")
+
+
+CLOUD = "/v25.0/106540352242922/messages"
+CLOUD_TEXT = {"messaging_product": "whatsapp", "recipient_type": "individual", "to": "12025550143", "type": "text"}
+
+
+def cloud(**more):
+    return {**CLOUD_TEXT, "text": {"body": "hello"}, **more}
+
+
+def cloud_file(kind, **file):
+    return {**CLOUD_TEXT, "type": kind, kind: file}
+
+
+def test_cloud_takes(p):
+    url = "https://example.com/a"
+    status, _, body = p.send(cloud(), path=CLOUD)
+    answer = json.loads(body)
+    check(status == 200 and answer["messages"][0]["id"].startswith("wamid."), body)
+    check(answer["contacts"] == [{"input": "12025550143", "wa_id": "12025550143"}], body)
+    check(p.last()["provider"] == "cloud" and p.last()["id"] == answer["messages"][0]["id"], p.last())
+    check(p.last()["to"] == "12025550143" and p.last()["text"] == "hello" and p.last()["accepted"], p.last())
+    for good in (
+        cloud(to="+12025550143"),
+        cloud(text={"body": "x" * 4096, "preview_url": False}),
+        cloud(context={"message_id": "wamid.x"}, biz_opaque_callback_data="x" * 512),
+        cloud_file("image", link=url, caption="x" * 1024),
+        cloud_file("document", id="4490709327384033", filename="a.pdf"),
+    ):
+        check(p.status(good, path=CLOUD) == 200, good)
+
+
+def test_cloud_refuses(p):
+    url = "https://example.com/a"
+    without_type = cloud()
+    del without_type["type"]
+    for bad, code in (
+        ({"to": "12025550143"}, 100),
+        (cloud(recipient_type="person"), 131009),
+        (cloud(to="12025550143@s.whatsapp.net"), 131009),
+        (cloud(to=12025550143), 131009),
+        (without_type, 131008),
+        ({**CLOUD_TEXT}, 131008),
+        (cloud(text={}), 131008),
+        (cloud(text={"body": ""}), 100),
+        (cloud(text={"body": "x" * 4097}), 100),
+        (cloud(text={"body": "\U0001f600" * 2049}), 100),
+        (cloud(text={"body": "x", "preview_url": "no"}), 100),
+        (cloud(text={"body": "x", "bold": True}), 100),
+        (cloud(extra=1), 100),
+        (cloud(context={}), 131009),
+        (cloud(biz_opaque_callback_data="x" * 513), 100),
+        (cloud_file("image", link=url, id="5"), 131009),
+        (cloud_file("image"), 131009),
+        (cloud_file("image", link=url, filename="a"), 100),
+        (cloud_file("document", link="ftp://x"), 131009),
+        (cloud_file("document", link=url, caption="x" * 1025), 100),
+        (cloud_file("sticker", link=url), 131051),
+    ):
+        status, _, body = p.send(bad, path=CLOUD)
+        check(status == 400 and json.loads(body)["error"]["code"] == code, (bad, body))
+    status, _, body = p.send(cloud(), JSON, CLOUD)
+    check(status == 401 and json.loads(body)["error"]["code"] == 190 and not p.last()["auth"], body)
+    for path in ("/v25/1/messages", "/v25.0/+1/messages", "/v25.0//messages", "/v25.0/1/media", "/25.0/1/messages"):
+        check(p.status(cloud(), path=path) == 404, path)
+
+
+TWILIO_SID = "AC" + "0" * 32
+TWILIO = f"/2010-04-01/Accounts/{TWILIO_SID}/Messages.json"
+FORM = {"To": "+12025550143", "From": "+15005550006", "Body": "a & b = \u00e9\n+1"}
+
+
+def twilio(p, form, user=TWILIO_SID, password="key-1", kind="application/x-www-form-urlencoded"):
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    headers = {"Authorization": "Basic " + token, "Content-Type": kind}
+    body = form if isinstance(form, str) else urllib.parse.urlencode(form)
+    status, _, answer = p.send(body.encode(), headers, TWILIO)
+    return status, json.loads(answer)
+
+
+def test_twilio_takes(p):
+    status, answer = twilio(p, FORM)
+    check(status == 201 and answer["body"] == FORM["Body"] and answer["status"] == "queued", answer)
+    check(len(answer["sid"]) == 34 and answer["sid"] == p.last()["id"] and answer["to"] == FORM["To"], answer)
+    check(p.last()["to"] == FORM["To"] and p.last()["text"] == FORM["Body"] and p.last()["auth"], p.last())
+    service = {"To": "+12025550143", "MessagingServiceSid": "MG" + "a" * 32, "Body": "x" * 1600}
+    check(twilio(p, service, "SK" + "1" * 32)[1]["status"] == "accepted", "a service, an API key")
+    for good in (
+        {**FORM, "From": "Shop 24"},
+        {**FORM, "From": "12345"},
+        {**FORM, "StatusCallback": "https://example.com/x?a=1", "ValidityPeriod": "600"},
+        {"To": "whatsapp:+12025550143", "From": "whatsapp:+15005550006", "MediaUrl": "https://example.com/a"},
+    ):
+        check(twilio(p, good)[0] == 201, good)
+
+
+def test_twilio_refuses(p):
+    whatsapp = {"To": "whatsapp:+12025550143", "From": "whatsapp:+15005550006", "Body": "x"}
+    for bad, code in (
+        ({"From": "+15005550006", "Body": "x"}, 21604),
+        ({**FORM, "To": "2025550143"}, 21211),
+        ({**FORM, "To": "whatsapp:12025550143"}, 21211),
+        ({"To": "+12025550143", "Body": "x"}, 21603),
+        ({**FORM, "From": "a name too long"}, 21212),
+        ({**FORM, "MessagingServiceSid": "MG1"}, 21701),
+        ({**whatsapp, "From": "+15005550006"}, 63007),
+        ({**FORM, "From": "whatsapp:+15005550006"}, 63007),
+        ({**FORM, "Body": ""}, 21619),
+        ({**FORM, "Body": "x" * 1601}, 21617),
+        ({**FORM, "MediaUrl": "file:///a"}, 21620),
+        ({**FORM, "StatusCallback": "example.com"}, 21609),
+        ({**FORM, "ValidityPeriod": "0"}, 20001),
+        ({**FORM, "Text": "x"}, 20001),
+        ("To=%2B12025550143&To=%2B12025550143", 20001),
+        ("To=%2", 20001),
+        ("To=%zz", 20001),
+        ("To=a b", 20001),
+        ("To", 20001),
+    ):
+        status, answer = twilio(p, bad)
+        check(status == 400 and answer["code"] == code and answer["status"] == 400, (bad, answer))
+    for password, user in (("key-2", TWILIO_SID), ("key-1", "AC" + "1" * 32), ("", TWILIO_SID)):
+        check(twilio(p, FORM, user, password)[1]["code"] == 20003, (user, password))
+    check(twilio(p, FORM, kind="application/json")[1]["code"] == 20001, "content type")
+
+
+def test_evolution(p):
+    key = {"apikey": "key-1", **JSON}
+    text = {"number": "12025550143", "text": "hello"}
+    media = {"number": "12025550143", "mediatype": "document", "media": "https://example.com/a.pdf", "fileName": "a.pdf"}
+    status, _, body = p.send(text, key, "/message/sendText/my%20shop")
+    check(status == 201 and json.loads(body)["key"]["id"] == p.last()["id"] and p.last()["accepted"], body)
+    check(p.last()["path"] == "/message/sendText/my shop" and p.last()["text"] == "hello", p.last())
+    check(p.status({**text, "number": "98711384416410@lid"}, headers=key, path="/message/sendText/a") == 201, "lid")
+    check(p.status(media, headers=key, path="/message/sendMedia/a") == 201, "media")
+    for path, bad, wanted, words in (
+        ("/message/sendText/a", {"number": "12025550143", "textMessage": {"text": "v1"}}, 400, 'property \\"text'),
+        ("/message/sendText/a", {"text": "x"}, 400, 'property \\"number'),
+        ("/message/sendText/a", {**text, "number": "10000000000"}, 400, '"exists":false'),
+        ("/message/sendText/missing", text, 404, "does not exist"),
+        ("/message/sendText/closed", text, 500, "Connection Closed"),
+        ("/message/sendMedia/a", {**media, "mediatype": "file"}, 400, 'property \\"mediatype'),
+        ("/message/sendMedia/a", {**media, "fileName": ""}, 500, "null"),
+    ):
+        status, _, body = p.send(bad, key, path)
+        check(status == wanted == json.loads(body)["status"] and words in body.decode(), (bad, body))
+    check(p.status(text, headers={**key, "apikey": "x"}, path="/message/sendText/a") == 401, "key")
+    check(p.status(text, path="/message/sendText/a") == 401, "a bearer token is no key")
+    check(p.status(text, headers=key, path="/message/sendText/a/b") == 404, "path")
+
+
+def test_waha(p):
+    key = {"X-Api-Key": "key-1", **JSON}
+    text = {"session": "default", "chatId": "12025550143@c.us", "text": "hello"}
+    file = {"mimetype": "image/png", "url": "https://example.com/a.png"}
+    status, _, body = p.send(text, key, "/api/sendText")
+    check(status == 201 and json.loads(body)["id"] == p.last()["id"] and p.last()["to"] == "12025550143@c.us", body)
+    check(p.status({**text, "file": file}, headers=key, path="/api/sendImage") == 201, "image")
+    for path, bad, wanted in (
+        ("/api/sendText", {**text, "chatId": "12025550143@s.whatsapp.net"}, 400),
+        ("/api/sendText", {**text, "session": ""}, 400),
+        ("/api/sendText", {**text, "text": ""}, 400),
+        ("/api/sendText", {**text, "session": "starting"}, 422),
+        ("/api/sendFile", text, 400),
+        ("/api/sendFile", {**text, "file": {"url": "https://example.com/a"}}, 400),
+        ("/api/sendFile", {**text, "file": {**file, "url": "x"}}, 400),
+    ):
+        check(p.status(bad, headers=key, path=path) == wanted, (path, bad))
+    check(p.status(text, path="/api/sendText") == 401, "key")
+
+
+def test_openwa(p):
+    key = {"api_key": "key-1", **JSON}
+    text = {"args": {"to": "12025550143@c.us", "content": "hello"}}
+    file = {"args": {"to": "12025550143@c.us", "file": "https://example.com/a", "filename": "a", "caption": ""}}
+    status, _, body = p.send(text, key, "/sendText")
+    check(status == 200 and json.loads(body) == {"success": True, "response": p.last()["id"]}, body)
+    check(p.last()["text"] == "hello" and p.last()["provider"] == "openwa", p.last())
+    check(p.status(text, headers={"key": "key-1", **JSON}, path="/session/sendText") == 200, "session")
+    check(p.status(file, headers=key, path="/sendFile") == 200, "file")
+    for path, bad in (
+        ("/sendText", {"to": "12025550143@c.us", "content": "x"}),
+        ("/sendText", {"args": {"to": "12025550143", "content": "x"}}),
+        ("/sendText", {"args": {"to": "12025550143@c.us"}}),
+        ("/sendFile", {"args": {"to": "12025550143@c.us", "file": "https://example.com/a", "filename": "a"}}),
+    ):
+        check(p.status(bad, headers=key, path=path) == 500, (path, bad))
+    status, _, body = p.send(text, JSON, "/sendText")
+    check(status == 401 and json.loads(body) == {"error": "unauthorised"}, body)
+
+
+def test_codes(p):
+    p.script({"action": {"code": 131056}}, {"action": {"code": 131056, "status": 429, "retry_after_s": 4}})
+    status, _, body = p.send(cloud(), path=CLOUD)
+    check(status == 400 and json.loads(body)["error"]["code"] == 131056 and not p.last()["accepted"], body)
+    status, headers, body = p.send(cloud(), path=CLOUD)
+    check(status == 429 and headers["Retry-After"] == "4" and b"131056" in body, body)
+    p.script({"action": {"code": 21610}}, {"action": {"status": 429}}, {"action": {"code": 5}})
+    check(twilio(p, FORM)[1]["code"] == 21610, "code")
+    status, answer = twilio(p, FORM)
+    check(status == 429 and answer["code"] == 20429, answer)
+    check(p.send(MESSAGE)[0] == 501, "a code that the provider does not have")
 
 
 def test_chunked_body(p):

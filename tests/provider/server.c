@@ -192,7 +192,7 @@ static enum MHD_Result end_exchange(struct exchange *x)
 
 /* --- from request to answer --- */
 
-static const char *header_of(struct MHD_Connection *connection, const char *name)
+static const char *header_of(void *connection, const char *name)
 {
     return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
 }
@@ -238,6 +238,8 @@ static enum MHD_Result on_request(struct exchange *x, const char *method, const 
         .body = x->body.failed ? "" : buf_str(&x->body),
         .body_len = x->body.failed ? 0 : x->body.len,
         .token = x->server->settings->token,
+        .header = header_of,
+        .connection = connection,
     };
 
     if (!control_owns(path))

@@ -151,6 +151,74 @@ static void test_channel_detail_is_clean(void **state)
     assert_string_equal(v.detail, "");
 }
 
+static void test_channel_detail_hides_numbers(void **state)
+{
+    static const char *const ROWS[][2] = {
+        {"to +12025550143.", "to +********143."},
+        {"12025550143@s.whatsapp.net", "********143@s.whatsapp.net"},
+        {"12345678", "*****678"},
+        {"1234567", "1234567"},
+        {"error 131056 (30003)", "error 131056 (30003)"},
+        {"1234567 1234567", "1234567 1234567"},
+        {"12025550143,12025550144", "********143,********144"},
+    };
+    struct channel_verdict v = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof ROWS / sizeof ROWS[0]; i++) {
+        channel_verdict_detail(&v, ROWS[i][0]);
+        assert_string_equal(v.detail, ROWS[i][1]);
+    }
+}
+
+static void test_channel_escapes(void **state)
+{
+    struct buf b;
+
+    (void)state;
+    buf_init(&b, 1024);
+    channel_add_encoded(&b, "aZ09-._~ /?#&=+%{}\"\n\x7f\xff");
+    assert_string_equal(buf_str(&b), "aZ09-._~%20%2F%3F%23%26%3D%2B%25%7B%7D%22%0A%7F%FF");
+    buf_clear(&b);
+    channel_form_field(&b, "a b", "1");
+    channel_form_field(&b, "none", NULL);
+    channel_form_field(&b, "empty", "");
+    assert_string_equal(buf_str(&b), "a%20b=1&empty=");
+    buf_clear(&b);
+    buf_add_char(&b, '{');
+    channel_json_member(&b, "none", NULL);
+    channel_json_member(&b, "a\"", "\\");
+    channel_json_open(&b, "o");
+    channel_json_member(&b, "b", "{");
+    channel_json_member(&b, "c", "");
+    buf_add_str(&b, "}}");
+    assert_string_equal(buf_str(&b), "{\"a\\\"\":\"\\\\\",\"o\":{\"b\":\"{\",\"c\":\"\"}}");
+    buf_fini(&b);
+}
+
+/* More than a provider takes is never left out in silence. */
+static void test_channel_wasender_takes_one_file(void **state)
+{
+    struct config_account a = {.name = "main", .base_url = "", .token = "t"};
+    struct reply two = {.attachments = {{.url = "https://example.com/a"}, {.url = "https://example.com/b"}},
+                        .attachment_count = 2};
+    struct reply nothing = {.status = REPLY_PARTIAL};
+    struct channel_send s = {.account = &a, .address = "+12025550143", .message_id = "m-1"};
+    struct channel_request r;
+    struct err e;
+
+    (void)state;
+    channel_request_init(&r);
+    s.reply = &two;
+    assert_int_equal(CHANNEL_WASENDER.build(&s, &r, &e), -1);
+    assert_string_equal(e.text, "too many attachments for wasender (2, limit 1)");
+    s.reply = &nothing;
+    assert_int_equal(CHANNEL_WASENDER.build(&s, &r, &e), -1);
+    assert_int_equal(CHANNEL_SMS_GATEWAY.build(&s, &r, &e), -1);
+    assert_int_equal(e.class, ERR_DATA);
+    channel_request_fini(&r);
+}
+
 static struct config_account account(const char *base_url, const char *token)
 {
     return (struct config_account){.name = "main", .base_url = base_url, .token = token, .timeout_ms = 1000};
@@ -291,6 +359,9 @@ int main(void)
         cmocka_unit_test(test_channel_sms_gateway_outcomes),
         cmocka_unit_test(test_channel_transport_fates),
         cmocka_unit_test(test_channel_detail_is_clean),
+        cmocka_unit_test(test_channel_detail_hides_numbers),
+        cmocka_unit_test(test_channel_escapes),
+        cmocka_unit_test(test_channel_wasender_takes_one_file),
         cmocka_unit_test(test_channel_wasender_text),
         cmocka_unit_test(test_channel_wasender_document),
         cmocka_unit_test(test_channel_addresses_that_cannot_be_reached),
