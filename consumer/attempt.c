@@ -132,25 +132,36 @@ static void log_attempt(const struct attempt *a, const struct http_timing *t)
         log_str("traceparent", a->traceparent[0] ? a->traceparent : NULL));
 }
 
+/* Before the disposition: the failure that opens the circuit is the account's already. */
+static void record_circuit(const struct attempt *a, const struct channel_verdict *v,
+                           const struct http_result *r)
+{
+    int64_t now = loop_now_ms(a->deps.loop);
+
+    if (r)
+        circuits_record(a->deps.circuits, a->account, v->outcome, now);
+    else /* nothing was asked of the provider */
+        circuits_probe_missed(a->deps.circuits, a->account, now);
+}
+
 /* From the verdict to the settlement. */
 static void decide(struct attempt *a, const struct channel_verdict *v, const struct http_result *r)
 {
     struct settlement *s = &a->settlement;
     const struct config *c = a->deps.config;
-    struct disposition_input in = {.outcome = v->outcome,
-                                   .attempts = a->attempts,
-                                   .retry_after_ms = v->retry_after_ms,
-                                   .account_down = circuits_is_down(a->deps.circuits, a->account),
-                                   .ladder = &c->retry.delivery,
-                                   .uncertain_wait_ms = c->consumer.uncertain_wait_ms,
-                                   .random = random_u64()};
+    struct disposition_input in;
+
+    record_circuit(a, v, r);
+    in = (struct disposition_input){.outcome = v->outcome,
+                                    .attempts = a->attempts,
+                                    .retry_after_ms = v->retry_after_ms,
+                                    .account_down = circuits_is_down(a->deps.circuits, a->account),
+                                    .ladder = &c->retry.delivery,
+                                    .uncertain_wait_ms = c->consumer.uncertain_wait_ms,
+                                    .random = random_u64()};
 
     s->outcome = v->outcome;
     s->disposition = disposition_decide(&in);
-    if (r)
-        circuits_record(a->deps.circuits, a->account, v->outcome, loop_now_ms(a->deps.loop));
-    else /* nothing was asked of the provider */
-        circuits_probe_missed(a->deps.circuits, a->account, loop_now_ms(a->deps.loop));
     s->ended_ms = clock_wall_ms();
     s->http_status = r ? r->status : 0;
     snprintf(s->provider_id, sizeof s->provider_id, "%s", v->provider_id);

@@ -36,7 +36,6 @@ static void test_ops_readyz_follows_the_broker(struct pair *p)
     assert_int_equal(web_ask(p->publisher_port, "/healthz", NULL, NULL), 200);
     assert_int_equal(web_ask(p->consumer_port, "/healthz", NULL, NULL), 200);
     const char *job = job_add(p, 1, "meanwhile");
-    assert_int_equal(job_count(p, "attempts = 0 and status = 'pending'"), 1); /* nothing is claimed */
     broker_listens("resume_listeners");
     WAIT_UNTIL(pair_is_ready(&p->publisher, p->publisher_port) &&
                pair_is_ready(&p->consumer, p->consumer_port));

@@ -63,6 +63,9 @@ static void test_start_wrong_database(struct pair *p)
     const char *slash = strrchr(p->url, '/');
     snprintf(url, sizeof url, "database.url=%.*s/nowhere?sslmode=disable", (int)(slash - p->url), p->url);
     assert_both_refuse(p, url, (const char *const[]){"nowhere", "does not exist", NULL});
+    const char *at = strchr(p->url, '@');
+    snprintf(url, sizeof url, "database.url=postgresql://nobody%s", at);
+    assert_both_refuse(p, url, (const char *const[]){"nobody", "does not exist", NULL});
 }
 
 static void test_start_missing_migration(struct pair *p)
