@@ -118,19 +118,25 @@ run_group() { # group name
         echo "the sandbox itself"
         run_one sandbox 900 tests/sandbox/selftest.sh
         ;;
+    faults) # the short form of `make check-faults`, on a build of its own
+        echo "faults"
+        run_one faults 600 env BUILD="$BUILD/faults" tests/sandbox/sandbox "$BUILD/faults/tests/faults" --short
+        ;;
     *)
-        echo "usage: run.sh [unit|schemas|sandbox|integration] [name]" >&2
+        echo "usage: run.sh [unit|schemas|sandbox|integration|faults] [name]" >&2
         exit 64
         ;;
     esac
 }
 
-# cmocka's from "n test(s) run" on, with the names of what failed; a script's last line.
+# cmocka's from "n test(s) run" on, with the names of what failed; the faults' table; a script's last line.
 print_closing_lines() {
     for out in "$results"/*.out; do
         [ -e "$out" ] || continue
         printf '\n%s:\n' "$(basename "$out" .out)"
         awk '/^\[==========\] [0-9]+ test\(s\) run/ { closing = 1 }
+             /^[0-9]+ messages, [0-9]+ kills/ { table = 1 }
+             table && /^[0-9]+ messages|^  / { print; next }
              closing && /^\[|^ [0-9]+ [A-Z]+ TEST/ || /^[0-9]+ passed, [0-9]+ failed$/' "$out"
         grep -hE '^    [a-z_]+: (TIMED OUT|CRASHED|FAILED)' "${out%.out}.report" || true
     done
@@ -152,7 +158,7 @@ export results
 trap 'rm -rf "$results"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-for group in ${1:-unit schemas sandbox integration}; do
+for group in ${1:-unit schemas sandbox integration faults}; do
     run_group "$group" "${2:-}"
 done
 print_closing_lines

@@ -78,16 +78,19 @@ void act_dead_letter_crash_points(struct world *w)
 /* Everything is refused and parked; then it is replayed, by runs that die at every step. */
 void act_replay_crash_points(struct world *w)
 {
-    static const char *const points[] = {"replay-begun:3", "replay-published:3", "replay-ended:3"};
+    static const char *const points[] = {"replay-begun", "replay-published", "replay-acked"};
+    enum { RUNS = 20 };
 
     fault_provider(w, "\"status\": 422", -1);
-    world_load(w, 0, 60);
+    world_load(w, 0, 120);
     world_load_wait(w);
     world_settle(w, 30);
     world_script(w, "{\"rules\": []}");
-    for (size_t i = 0; i < sizeof points / sizeof points[0]; i++) {
-        if (world_replay(w, points[i]) != 128 + SIGKILL) {
-            print_message("  fault: dlq replay did not reach %s\n", points[i]);
+    for (int i = 0; i < RUNS; i++) {
+        char crash[64];
+        snprintf(crash, sizeof crash, "%s:%d", points[pick(3)], 1 + (int)pick(8));
+        if (world_replay(w, crash) != 128 + SIGKILL) {
+            print_message("  fault: dlq replay did not reach %s\n", crash);
             w->faults++;
         }
         w->kills++;
@@ -118,15 +121,15 @@ void act_freeze(struct world *w)
     world_script(w, "{\"rules\": []}");
 }
 
-/* As if the machine fell asleep between the claim and the first byte: when it wakes, the lease is over and the
- * message is somebody else's. */
+/* As if the machine fell asleep between the claim and the first byte: when it wakes, the lease is over and
+ * the message is somebody else's. */
 void act_sleep_before_sending(struct world *w)
 {
     struct instance *d = &w->daemons[CONSUMER][0];
     int status;
 
     daemon_kill(w, CONSUMER, 0);
-    daemon_start_armed(w, CONSUMER, 0, "stop consumer-sending");
+    daemon_start_armed(w, CONSUMER, 0, "stop consumer-sending:20");
     d->expected = false;
     daemon_kill(w, CONSUMER, 1); /* so that the first one sends */
     struct wait patience = wait_begin("the consumer stops");
@@ -149,6 +152,23 @@ void act_orderly_restarts(struct world *w)
         daemon_start(w, kind, which);
     }
     world_script(w, "{\"rules\": []}");
+}
+
+/* The daemons' wall clock is wrong by an hour, forth and back. */
+void act_clock_steps(struct world *w)
+{
+    fault_provider(w, "\"status\": 503", 20);
+    world_pause(w, 10000);
+    fault_kill_all(w);
+    world_pause(w, 6000);
+}
+
+/* Nothing that is logged can be written. */
+void act_full_log(struct world *w)
+{
+    world_pause(w, 3000);
+    fault_kill_all(w);
+    world_pause(w, 2000);
 }
 
 /* --- the servers --- */
@@ -176,12 +196,14 @@ void act_rejected_publishes(struct world *w)
 {
     w->agent_away = true;
     process_kill(&w->agent);
-    sandbox_run("AGWB_TEST_RABBITMQCTL", (const char *const[]){"set_policy", "-p", w->vhost, "small", "^ag_queue$",
-                                                               "{\"max-length\":50}", NULL});
+    sandbox_run("AGWB_TEST_RABBITMQCTL", (const char *const[]){"set_policy", "-p", w->vhost, "small",
+                                                               "^ag_queue$", "{\"max-length\":50}", NULL});
     world_load(w, 0, 400);
     world_load_wait(w);
     world_pause(w, 2000);
-    if (world_int(w, "select count(*) from ai_response_queue where status = 'pending' and error like 'nacked%%'") == 0) {
+    if (world_int(
+            w, "select count(*) from ai_response_queue where status = 'pending' and error like 'nacked%%'") ==
+        0) {
         print_message("  fault: nothing was nacked\n");
         w->faults++;
     }
@@ -192,7 +214,6 @@ void act_rejected_publishes(struct world *w)
         w->faults++;
     }
 }
-
 
 void act_broker(struct world *w)
 {
@@ -222,14 +243,33 @@ void act_deadlocks(struct world *w)
     }
 }
 
+/* Each node in turn, so that the queues' leaders are among those that die. */
+void act_cluster(struct world *w)
+{
+    static const char *const nodes[] = {"1", "2", "3"};
+
+    world_pause(w, 4000);
+    for (size_t i = 0; i < sizeof nodes / sizeof nodes[0]; i++) {
+        sandbox_run("AGWB_TEST_BROKER_CTL", (const char *const[]){"kill", nodes[i], NULL});
+        world_pause(w, 4000);
+        sandbox_run("AGWB_TEST_BROKER_CTL", (const char *const[]){"start", nodes[i], NULL});
+        world_pause(w, 3000);
+    }
+}
+
 /* --- the provider --- */
 
 void act_provider(struct world *w)
 {
-    static const char *const actions[] = {
-        "\"fault\": \"hang\"",          "\"fault\": \"reset_after_request\"",  "\"fault\": \"reset_before\"",
-        "\"fault\": \"garbage\"",       "\"fault\": \"close_without_answer\"", "\"fault\": \"malformed_json\"",
-        "\"fault\": \"drip\", \"ms_per_byte\": 60", "\"status\": 503",         "\"fault\": \"huge_body\", \"bytes\": 3000000"};
+    static const char *const actions[] = {"\"fault\": \"hang\"",
+                                          "\"fault\": \"reset_after_request\"",
+                                          "\"fault\": \"reset_before\"",
+                                          "\"fault\": \"garbage\"",
+                                          "\"fault\": \"close_without_answer\"",
+                                          "\"fault\": \"malformed_json\"",
+                                          "\"fault\": \"drip\", \"ms_per_byte\": 60",
+                                          "\"status\": 503",
+                                          "\"fault\": \"huge_body\", \"bytes\": 3000000"};
 
     for (size_t i = 0; i < sizeof actions / sizeof actions[0]; i++) {
         fault_provider(w, actions[i], 4);

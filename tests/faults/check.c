@@ -96,11 +96,12 @@ static void load_journal(struct world *w)
     static char line[512 * 1024];
     FILE *f = fopen(w->journal, "re");
 
-    t = (struct table){.db = w->db,
-                       .columns = 7,
-                       .insert = "insert into faults.journal (seq, mono_us, recipient, text, status, fault, accepted) "
-                                 "select * from unnest($1::text[]::bigint[], $2::text[]::bigint[], $3::text[], "
-                                 "$4::text[], $5::text[]::integer[], $6::text[], $7::text[]::boolean[])"};
+    t = (struct table){
+        .db = w->db,
+        .columns = 7,
+        .insert = "insert into faults.journal (seq, mono_us, recipient, text, status, fault, accepted) "
+                  "select * from unnest($1::text[]::bigint[], $2::text[]::bigint[], $3::text[], "
+                  "$4::text[], $5::text[]::integer[], $6::text[], $7::text[]::boolean[])"};
     while (f != NULL && fgets(line, sizeof line, f) != NULL) {
         struct err e;
         struct json *doc = json_parse(line, strcspn(line, "\n"), &e);
@@ -178,10 +179,11 @@ static void load_queues(struct world *w)
     static struct table t;
     struct broker_session *s = broker_open(w);
 
-    t = (struct table){.db = w->db,
-                       .columns = 4,
-                       .insert = "insert into faults.queued select * from unnest($1::text[], $2::text[], $3::text[], "
-                                 "$4::text[])"};
+    t = (struct table){
+        .db = w->db,
+        .columns = 4,
+        .insert = "insert into faults.queued select * from unnest($1::text[], $2::text[], $3::text[], "
+                  "$4::text[])"};
     for (size_t i = 0; i < WORK_QUEUE_COUNT; i++)
         count_left(s, &t, WORK_QUEUES[i]);
     for (size_t i = 0; i < PARKED_QUEUE_COUNT; i++)
@@ -215,7 +217,8 @@ static void show_unsettled(struct world *w)
         w->db, "select what, count(*), min(id) from faults.unsettled group by what order by what", NULL, &e);
 
     for (size_t i = 0; r != NULL && i < db_rows(r); i++)
-        print_message("  fault: %s: %s, for example %s\n", db_text(r, i, 0), db_text(r, i, 1), db_text(r, i, 2));
+        print_message("  fault: %s: %s, for example %s\n", db_text(r, i, 0), db_text(r, i, 1),
+                      db_text(r, i, 2));
     db_result_free(&r);
 }
 
@@ -225,7 +228,8 @@ void world_settle(struct world *w, int patience_s)
 
     for (;;) {
         world_tend(w);
-        if (world_int(w, "select count(*) from (select 1 from faults.unsettled limit 1) x") == 0 && queued(w) == 0)
+        if (world_int(w, "select count(*) from (select 1 from faults.unsettled limit 1) x") == 0 &&
+            queued(w) == 0)
             return;
         if (clock_mono_ms() - begun > patience_s * INT64_C(1000)) {
             print_message("  fault: it does not come to rest within %d s\n", patience_s);
@@ -254,22 +258,32 @@ static void show_rows(struct world *w, const char *what, const char *sql)
 static void show_table(struct world *w)
 {
     show_rows(w, "", "select verdict, count(*) from faults.verdicts group by 1 order by 1");
+    show_rows(
+        w, "  ",
+        "select verdict || ': ' || coalesce(reason, error, '-'), count(*) || ', of these ' || sum(sends) || "
+        "' at "
+        "the provider' from faults.verdicts where verdict in ('parked with reason', 'failed with reason', "
+        "'cancelled with reason') group by 1 order by 1 limit 12");
     show_rows(w, "  ",
-              "select verdict || ': ' || coalesce(reason, error, '-'), count(*) || ', of these ' || sum(sends) || ' at "
-              "the provider' from faults.verdicts where verdict in ('parked with reason', 'failed with reason', "
-              "'cancelled with reason') group by 1 order by 1 limit 12");
-    show_rows(w, "  ",
-              "select 'copies twice in ' || queue, count(*) from (select queue from faults.queued where message_id is "
+              "select 'copies twice in ' || queue, count(*) from (select queue from faults.queued where "
+              "message_id is "
               "not null group by queue, message_id having count(*) > 1) x group by 1 order by 1");
+    show_rows(
+        w, "unexpected: ",
+        "select what, count(*) || ', for example ' || min(id) from faults.strays group by 1 order by 1");
+    show_rows(
+        w, "  ",
+        "select verdict, id || ' ' || concat_ws(', ', kind, 'job ' || status, error, 'delivery ' || state, "
+        "reason, "
+        "sends || ' sends', copies || ' copies') from faults.verdicts "
+        "where verdict in ('delivered twice', 'lost', 'unexpected', 'no verdict') order by 1, 2 limit 10");
     show_rows(w, "unexpected: ",
-              "select what, count(*) || ', for example ' || min(id) from faults.strays group by 1 order by 1");
-    show_rows(w, "  ",
-              "select verdict, id || ' ' || concat_ws(', ', kind, 'job ' || status, error, 'delivery ' || state, reason, "
-              "sends || ' sends', copies || ' copies') from faults.verdicts "
-              "where verdict in ('delivered twice', 'lost', 'unexpected', 'no verdict') order by 1, 2 limit 10");
-    show_rows(w, "unexpected: ",
-              "select what, count(*) || ', for example ' || min(id) from faults.disagreements group by 1 order by 1");
-    show_rows(w, "out of order: ", "select lane, message_id from faults.disorder limit 5");
+              "select what, count(*) || ', for example ' || min(id) from faults.disagreements group by 1 "
+              "order by 1");
+    show_rows(w, "out of order: ",
+              "select lane, concat_ws(' ', message_id, 'number', seq, 'after', highest_before, 'attempts', "
+              "attempts, 'claims', "
+              "fence, accepted_at, settled_at) from faults.disorder limit 5");
 }
 
 static int64_t count_verdict(struct world *w, const char *pattern)
@@ -288,9 +302,10 @@ static int64_t check_limits(struct world *w, const struct expected *e)
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         if (limits[i].limit == 0)
             continue;
-        int64_t most = world_int(w, "select faults.fullest_window('%s', %" PRId64 ")", limits[i].key, e->window_ms);
-        print_message("  fullest window of %" PRId64 " ms, limit %-8s %3" PRId64 " of %" PRId64 "\n", e->window_ms,
-                      limits[i].key, most, limits[i].limit);
+        int64_t most =
+            world_int(w, "select faults.fullest_window('%s', %" PRId64 ")", limits[i].key, e->window_ms);
+        print_message("  fullest window of %" PRId64 " ms, limit %-8s %3" PRId64 " of %" PRId64 "\n",
+                      e->window_ms, limits[i].key, most, limits[i].limit);
         bad += most > limits[i].limit;
     }
     return bad;
@@ -302,13 +317,15 @@ static int64_t count_surprises(struct world *w, const struct expected *e)
     int64_t surprises = 0, parked = count_verdict(w, "parked%");
 
     if (parked > 0 && !e->parked) {
-        print_message("  unexpected: %" PRId64 " deliveries parked, where no answer can have been lost\n", parked);
+        print_message("  unexpected: %" PRId64 " deliveries parked, where no answer can have been lost\n",
+                      parked);
         surprises += parked;
     } else if (parked > 0) {
-        int64_t other = world_int(w,
-                                  "select count(*) from faults.verdicts where verdict like 'parked%%' and reason not similar to "
-                                  "'%s'",
-                                  e->reasons ? e->reasons : "uncertain:%");
+        int64_t other = world_int(
+            w,
+            "select count(*) from faults.verdicts where verdict like 'parked%%' and reason not similar to "
+            "'%s'",
+            e->reasons ? e->reasons : "uncertain:%");
         if (other > 0)
             print_message("  unexpected: %" PRId64 " deliveries parked for another reason\n", other);
         surprises += other;
@@ -336,8 +353,8 @@ bool world_judge(struct world *w, const struct expected *e)
     int64_t lost = count_verdict(w, "lost") + count_verdict(w, "no verdict");
     int64_t unexpected = count_verdict(w, "unexpected") + world_int(w, "select count(*) from faults.strays") +
                          world_int(w, "select count(*) from faults.disagreements") +
-                         (e->twice ? 0 : world_int(w, "select count(*) from faults.disorder")) + check_limits(w, e) +
-                         count_surprises(w, e) + w->faults;
+                         (e->twice ? 0 : world_int(w, "select count(*) from faults.disorder")) +
+                         check_limits(w, e) + count_surprises(w, e) + w->faults;
     bool good = messages > 0 && (twice == 0 || e->twice) && lost == 0 && unexpected == 0;
 
     tally.messages += messages;
@@ -348,7 +365,7 @@ bool world_judge(struct world *w, const struct expected *e)
     tally.lost += lost;
     tally.unexpected += unexpected;
     tally.kills += w->kills;
-    print_message("%-8s %s: %" PRId64 " messages, %ld kills, %.0f s\n", good ? "ok" : "FAILED", w->name, messages, w->kills,
-                  (double)(clock_mono_ms() - w->opened_at) / 1000.0);
+    print_message("%-8s %s: %" PRId64 " messages, %ld kills, %.0f s\n", good ? "ok" : "FAILED", w->name,
+                  messages, w->kills, (double)(clock_mono_ms() - w->opened_at) / 1000.0);
     return good;
 }

@@ -37,7 +37,8 @@ void fault_crash_broker(struct world *w)
 
 void fault_block_broker(struct world *w)
 {
-    sandbox_run("AGWB_TEST_RABBITMQCTL", (const char *const[]){"set_vm_memory_high_watermark", "0.0001", NULL});
+    sandbox_run("AGWB_TEST_RABBITMQCTL",
+                (const char *const[]){"set_vm_memory_high_watermark", "0.0001", NULL});
     world_pause(w, 2000);
     sandbox_run("AGWB_TEST_RABBITMQCTL", (const char *const[]){"set_vm_memory_high_watermark", "0.4", NULL});
 }
@@ -80,14 +81,16 @@ void fault_lock_tables(struct world *w)
 /* Rows one by one in an order that is not ours, until somebody must give way: a daemon or this session. */
 void fault_deadlock(struct world *w)
 {
-    world_int(w, "do $$ declare r record; begin"
-                 " for r in select l.lane from agwb.lanes l order by l.lane desc limit 60 loop"
-                 "   perform 1 from agwb.lanes l where l.lane = r.lane for update; perform pg_sleep(0.005); end loop;"
-                 " for r in select d.message_id from agwb.deliveries d order by d.seq desc limit 60 loop"
-                 "   perform 1 from agwb.deliveries d where d.message_id = r.message_id for update; end loop;"
-                 " for r in select q.id from ai_response_queue q order by q.id desc limit 60 loop"
-                 "   perform 1 from ai_response_queue q where q.id = r.id for update; end loop;"
-                 " exception when deadlock_detected then null; end $$");
+    world_int(
+        w,
+        "do $$ declare r record; begin"
+        " for r in select l.lane from agwb.lanes l order by l.lane desc limit 60 loop"
+        "   perform 1 from agwb.lanes l where l.lane = r.lane for update; perform pg_sleep(0.005); end loop;"
+        " for r in select d.message_id from agwb.deliveries d order by d.seq desc limit 60 loop"
+        "   perform 1 from agwb.deliveries d where d.message_id = r.message_id for update; end loop;"
+        " for r in select q.id from ai_response_queue q order by q.id desc limit 60 loop"
+        "   perform 1 from ai_response_queue q where q.id = r.id for update; end loop;"
+        " exception when deadlock_detected then null; end $$");
 }
 
 /* --- the provider --- */

@@ -1,6 +1,6 @@
-/* The world of one fault case: a virtual host and a database of its own on the sandbox's servers, daemons that
- * a supervisor restarts, the stand-in provider and agent, a steady load, and if wanted a proxy between the
- * daemons and everything they talk to. And the verdict on every message when it is over. */
+/* The world of one fault case: a virtual host and a database of its own on the sandbox's servers, daemons
+ * that a supervisor restarts, the stand-in provider and agent, a steady load, and if wanted a proxy between
+ * the daemons and everything they talk to. And the verdict on every message when it is over. */
 #ifndef AGWB_TESTS_FAULTS_H
 #define AGWB_TESTS_FAULTS_H
 
@@ -17,10 +17,9 @@ struct world_settings {
     int contacts;            /* 0 = 40 */
     bool proxied;            /* the daemons reach their peers through the proxy */
     bool mixed;              /* some requests are rejected, failed, answered badly or not at all */
-    const char *hosts;       /* of the broker, as the configuration's list; NULL = the sandbox's */
-    const char *preload;     /* a library of the build folder that is loaded before the daemons; NULL = none */
-    bool full_log;           /* the daemons' stderr is a full disk */
-    const char *sets[8];     /* further "group.key=value", static */
+    const char *preload; /* a library of the build folder that is loaded before the daemons; NULL = none */
+    bool full_log;       /* the daemons' stderr is a full disk */
+    const char *sets[8]; /* further "group.key=value", static */
 };
 
 struct instance {
@@ -36,14 +35,14 @@ struct world {
     struct world_settings settings;
     struct instance daemons[DAEMON_KINDS][WORLD_MAX_DAEMONS];
     struct process provider, agent, proxy;
-    bool agent_away; /* world_tend leaves it alone */
-    int provider_port, control_port;   /* the stand-in's own; the proxy's control */
+    bool agent_away;                              /* world_tend leaves it alone */
+    int provider_port, control_port;              /* the stand-in's own; the proxy's control */
     int broker_port, database_port, account_port; /* as the daemons see them */
     struct process loader;
     struct db_session *db;
     long kills;
-    long faults;        /* findings that are no message's: a daemon that ended by itself */
-    int64_t opened_at;  /* monotonic ms */
+    long faults;       /* findings that are no message's: a daemon that ended by itself */
+    int64_t opened_at; /* monotonic ms */
 };
 
 /* Everything is up and ready when it returns. */
@@ -87,9 +86,9 @@ void seed_set(uint64_t seed);
 void world_settle(struct world *w, int patience_s);
 
 struct expected {
-    bool parked;       /* deliveries may be parked, for one of these reasons (a SQL pattern; NULL = uncertain) */
+    bool parked; /* deliveries may be parked, for one of these reasons (a SQL pattern; NULL = uncertain) */
     const char *reasons;
-    bool twice;        /* duplicates may happen, and disorder by them (they are counted) */
+    bool twice; /* duplicates may happen, and disorder by them (they are counted) */
     int64_t window_ms, limit_all, limit_contact; /* 0 = not looked at */
 };
 /* Ends the daemons in order, judges, prints the table. True when all is as promised. */
@@ -109,8 +108,9 @@ struct fault_case {
     void (*act)(struct world *w);
     struct world_settings settings;
     struct expected expected;
-    int rate;      /* questions a second while `act` runs; 0 = it asks itself */
-    bool is_short; /* part of `make check` */
+    int rate;           /* questions a second while `act` runs; 0 = it asks itself */
+    bool is_short;      /* part of `make check` */
+    bool needs_cluster; /* runs under tests/faults/cluster, where nothing else does */
 };
 extern const struct fault_case FAULT_CASES[];
 extern const size_t FAULT_CASE_COUNT;

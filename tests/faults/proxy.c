@@ -49,7 +49,7 @@ struct way {
 };
 
 struct link {
-    struct peer *peer;   /* NULL = free */
+    struct peer *peer;  /* NULL = free */
     struct way ways[2]; /* client to peer, peer to client */
 };
 
@@ -220,8 +220,8 @@ static bool set_mode(struct peer *p, const char *word)
     static const struct {
         const char *word;
         enum mode mode;
-    } modes[] = {{"pass", PASS},           {"cut", CUT},           {"reset", RESET},
-                 {"blackhole", BLACKHOLE}, {"halfopen", HALF_OPEN}, {"trickle", TRICKLE}};
+    } modes[] = {{"pass", PASS},          {"cut", CUT},        {"reset", RESET}, {"blackhole", BLACKHOLE},
+                 {"halfopen", HALF_OPEN}, {"trickle", TRICKLE}};
 
     if (strncmp(word, "delay-", 6) == 0) {
         p->mode = DELAY;

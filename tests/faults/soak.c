@@ -87,17 +87,27 @@ static const struct {
     void (*act)(struct world *w);
     unsigned weight;
 } FAULTS[] = {
-    {"kill publisher", kill_publisher, 240},     {"kill consumer", kill_consumer, 280},
-    {"kill all daemons", fault_kill_all, 60},          {"kill agent", kill_agent, 10},
-    {"freeze consumer", freeze_consumer, 6},     {"freeze publisher", freeze_publisher, 6},
-    {"crash broker", fault_crash_broker, 3},           {"block broker", fault_block_broker, 3},
-    {"close connections", fault_close_connections, 5}, {"crash database", fault_crash_database, 6},
-    {"terminate backends", fault_terminate_backends, 10}, {"hold locks", fault_hold_locks, 6},
-    {"lock tables", fault_lock_tables, 6},          {"deadlock", fault_deadlock, 6},
-                {"provider hangs", provider_hangs, 8},
-    {"provider resets", provider_resets, 10},    {"provider babbles", provider_babbles, 10},
-    {"provider throttles", provider_throttles, 8}, {"provider fails", provider_fails, 8},
-    {"provider slow", provider_slow, 30},        {"disturb network", disturb_network, 24},
+    {"kill publisher", kill_publisher, 240},
+    {"kill consumer", kill_consumer, 280},
+    {"kill all daemons", fault_kill_all, 60},
+    {"kill agent", kill_agent, 10},
+    {"freeze consumer", freeze_consumer, 6},
+    {"freeze publisher", freeze_publisher, 6},
+    {"crash broker", fault_crash_broker, 3},
+    {"block broker", fault_block_broker, 3},
+    {"close connections", fault_close_connections, 5},
+    {"crash database", fault_crash_database, 6},
+    {"terminate backends", fault_terminate_backends, 10},
+    {"hold locks", fault_hold_locks, 6},
+    {"lock tables", fault_lock_tables, 6},
+    {"deadlock", fault_deadlock, 6},
+    {"provider hangs", provider_hangs, 8},
+    {"provider resets", provider_resets, 10},
+    {"provider babbles", provider_babbles, 10},
+    {"provider throttles", provider_throttles, 8},
+    {"provider fails", provider_fails, 8},
+    {"provider slow", provider_slow, 30},
+    {"disturb network", disturb_network, 24},
 };
 
 static void one_fault(struct world *w, long counts[])

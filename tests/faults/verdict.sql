@@ -132,8 +132,8 @@ create view faults.strays as
                  - (select count(distinct c.body) from faults.queued c where c.queue = 'wb_parked' and c.reason = 'invalid') as missing) x
     where x.missing <> 0;
 
--- What else the tables say must agree with the ledger: one usage row and one message in the conversation for what was sent, no lease and no place of a
--- limit held by anybody.
+-- What else the tables say must agree with the ledger: one usage row and one message in the conversation for what was sent, no delivery that
+-- anybody still holds.
 create view faults.disagreements as
     select 'usage rows' as what, d.message_id as id from agwb.deliveries d
     left join usage_logs u on u.metadata ->> 'messageId' = d.message_id
@@ -145,16 +145,14 @@ create view faults.disagreements as
     union all
     select 'delivery holds a lease', d.message_id from agwb.deliveries d where d.lease_owner is not null or d.limit_keys is not null
     union all
-    select 'job holds a lease', q.id::text from ai_response_queue q where q.lease_owner is not null
-    union all
     select 'sent without a delivered attempt', d.message_id from agwb.deliveries d
     where d.state = 'sent' and not exists (
         select 1 from agwb.delivery_attempts a where a.message_id = d.message_id and a.outcome = 'DELIVERED');
 
 -- A lane's deliveries arrive in the order of their acceptance. What is uncertain does not hold its lane, so it has no place in this.
 create view faults.disorder as
-    select x.lane, x.message_id from (
-        select d.lane, d.message_id, d.seq, max(d.seq) over (partition by d.lane order by s.seq rows between unbounded preceding and 1 preceding)
+    select x.* from (
+        select d.lane, d.message_id, d.seq, d.attempts, d.fence, d.accepted_at, d.settled_at, s.seq as sent, max(d.seq) over (partition by d.lane order by s.seq rows between unbounded preceding and 1 preceding)
                as highest_before
         from faults.sends s join agwb.deliveries d on d.job_id = s.job_id and d.kind = 'reply' and d.state = 'sent') x
     where x.seq < x.highest_before;

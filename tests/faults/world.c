@@ -18,11 +18,21 @@ static const char *const SHORT_NAMES[DAEMON_KINDS] = {"publisher", "consumer"};
 /* Short leases and waits: what a fault leaves behind is over in seconds. An attempt needs its account's
  * timeout and 5 s of lease. */
 static const char *const COMMON_SETS[] = {
-    "publisher.lease_ms=2000",          "publisher.answer_timeout_ms=30000", "publisher.batch=20",
-    "publisher.confirm_timeout_ms=5000", "consumer.lease_ms=7000",           "consumer.uncertain_wait_ms=500",
-    "consumer.fallback_window_ms=3000", "consumer.prefetch=20",              "consumer.max_in_flight=20",
-    "database.poll_interval_ms=200",    "database.statement_timeout_ms=5000", "rabbitmq.heartbeat_s=3",
-    "retry.delivery.tries=20",          "retry.delivery.delay_ms=300",       "retry.delivery.multiplier=1",
+    "publisher.lease_ms=2000",
+    "publisher.answer_timeout_ms=30000",
+    "publisher.batch=20",
+    "publisher.confirm_timeout_ms=5000",
+    "consumer.lease_ms=7000",
+    "consumer.uncertain_wait_ms=500",
+    "consumer.fallback_window_ms=3000",
+    "consumer.prefetch=20",
+    "consumer.max_in_flight=20",
+    "database.poll_interval_ms=200",
+    "database.statement_timeout_ms=5000",
+    "rabbitmq.heartbeat_s=3",
+    "retry.delivery.tries=20",
+    "retry.delivery.delay_ms=300",
+    "retry.delivery.multiplier=1",
 };
 
 enum { ARGUMENTS_MAX = 100 };
@@ -130,16 +140,17 @@ static void write_config(struct world *w)
 {
     struct buf b;
     char broker[64];
-    const char *database = strrchr(w->url, '/');
+    const char *database = strrchr(w->url, '/'), *hosts = getenv("AGWB_TEST_CLUSTER_HOSTS");
 
     snprintf(broker, sizeof broker, "\"127.0.0.1:%d\"", w->broker_port);
     buf_init(&b, 65536);
-    buf_printf(&b, "rabbitmq: { hosts = [%s]; vhost = \"%s\"; };\n", w->settings.hosts ? w->settings.hosts : broker,
-               w->vhost);
-    buf_printf(&b, "database: { url = \"postgresql://postgres@127.0.0.1:%d%s\"; };\n", w->database_port, database);
-    buf_add_str(&b, "limits: { jobs_in_flight = 0; jobs_per_minute = 0; contact_per_minute = 0; };\n"
-                    "log: { level = \"info\"; format = \"json\"; };\n"
-                    "channels: { accounts = ( { name = \"wa\"; provider = \"wasender\"; channel = \"whatsapp\"; ");
+    buf_printf(&b, "rabbitmq: { hosts = [%s]; vhost = \"%s\"; };\n", hosts ? hosts : broker, w->vhost);
+    buf_printf(&b, "database: { url = \"postgresql://postgres@127.0.0.1:%d%s\"; };\n", w->database_port,
+               database);
+    buf_add_str(
+        &b, "limits: { jobs_in_flight = 0; jobs_per_minute = 0; contact_per_minute = 0; };\n"
+            "log: { level = \"info\"; format = \"json\"; };\n"
+            "channels: { accounts = ( { name = \"wa\"; provider = \"wasender\"; channel = \"whatsapp\"; ");
     buf_printf(&b, "base_url = \"http://127.0.0.1:%d\"; token = \"test-token\"; timeout_ms = 1500; } ); };\n",
                w->account_port);
     file_write(w->config, buf_str(&b));
@@ -251,7 +262,8 @@ static void tend(struct world *w, enum daemon_kind kind, int i)
     if (!process_has_ended(&d->process))
         return;
     if (!d->expected) {
-        print_message("  fault: %s %d ended by itself with status %d\n", PROGRAMS[kind], i + 1, d->process.status);
+        print_message("  fault: %s %d ended by itself with status %d\n", PROGRAMS[kind], i + 1,
+                      d->process.status);
         file_show_end(d->process.log);
         w->faults++;
     }
@@ -306,7 +318,8 @@ static bool has_said(struct process *p, const char *word, int *numbers, int coun
 static void provider_start(struct world *w)
 {
     char path[PATH_SIZE];
-    const char *argv[] = {program_path("tests/provider", path), "--journal", w->journal, "--token", "test-token", NULL};
+    const char *argv[] = {
+        program_path("tests/provider", path), "--journal", w->journal, "--token", "test-token", NULL};
 
     process_start(&w->provider, w->dir, "provider", argv);
     WAIT_UNTIL(has_said(&w->provider, "listening", &w->provider_port, 1));
@@ -356,7 +369,8 @@ static void make_vhost(const struct world *w)
     char script[512];
 
     snprintf(script, sizeof script,
-             "rabbit_vhost:add(<<\"%s\">>, <<\"test\">>), rabbit_auth_backend_internal:set_permissions(<<\"guest\">>, "
+             "rabbit_vhost:add(<<\"%s\">>, <<\"test\">>), "
+             "rabbit_auth_backend_internal:set_permissions(<<\"guest\">>, "
              "<<\"%s\">>, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"test\">>).",
              w->vhost, w->vhost);
     sandbox_run("AGWB_TEST_RABBITMQCTL", (const char *const[]){"eval", script, NULL});
@@ -393,8 +407,9 @@ int world_replay(struct world *w, const char *crash)
 
     if (crash != NULL)
         setenv("AGWB_TEST_CRASH", crash, 1);
-    command(w, &p, "agwb-consumer",
-            (const char *const[]){"dlq", "replay", "wb_parked", "--limit", "1000", "--execute", "--yes", NULL});
+    command(
+        w, &p, "agwb-consumer",
+        (const char *const[]){"dlq", "replay", "wb_parked", "--limit", "1000", "--execute", "--yes", NULL});
     unsetenv("AGWB_TEST_CRASH");
     if (p.status != 0 && crash == NULL)
         file_show_end(p.log);
