@@ -70,12 +70,6 @@ static void refused(struct consumer *c, const char *peer, const struct err *why)
                   log_int("held_back", held));
 }
 
-static void lost(const char *peer, const struct err *why)
-{
-    log_warn("connection lost or not reached, reconnecting", log_str("peer", peer),
-             log_str("reason", why->text));
-}
-
 /* --- the queue --- */
 
 static void on_source_up(void *arg)
@@ -88,7 +82,7 @@ static void on_source_down(void *arg, const struct err *why)
 {
     struct consumer *c = arg;
 
-    lost("broker", why);
+    peers_log_lost("broker", why);
     receive_on_down(c->receive);
 }
 
@@ -200,7 +194,7 @@ static void on_accept_db_down(void *arg, const struct err *why)
 {
     struct consumer *c = arg;
 
-    lost("database", why);
+    peers_log_lost("database", why);
     c->schema_asked = false;
     if (!loop_timer_is_active(c->pause_timer) && !broker_is_paused(c->source))
         loop_timer_start(c->pause_timer, PAUSE_AFTER_MS);
@@ -431,25 +425,16 @@ static void reloaded(void *work)
     dispatch_wake(c->dispatch);
 }
 
-static void reason(struct buf *why, bool bad, const char *text)
-{
-    if (!bad)
-        return;
-    if (why->len > 0)
-        buf_add_str(why, "; ");
-    buf_add_str(why, text);
-}
-
 static bool ready(void *work, struct buf *why)
 {
     struct consumer *c = work;
 
-    reason(why, !broker_is_up(c->source), "broker: not connected");
-    reason(why, broker_is_paused(c->source), "broker: consuming is paused");
-    reason(why, c->queues_known && !c->queue_exists, "broker: the webhook queue is missing");
-    reason(why, !db_is_up(c->accept_db) || !db_is_up(c->work_db), "database: not connected");
-    reason(why, !c->schema_good, "database: schema not checked yet");
-    reason(why, c->draining, "draining");
+    peers_reason(why, !broker_is_up(c->source), "broker: not connected");
+    peers_reason(why, broker_is_paused(c->source), "broker: consuming is paused");
+    peers_reason(why, c->queues_known && !c->queue_exists, "broker: the webhook queue is missing");
+    peers_reason(why, !db_is_up(c->accept_db) || !db_is_up(c->work_db), "database: not connected");
+    peers_reason(why, !c->schema_good, "database: schema not checked yet");
+    peers_reason(why, c->draining, "draining");
     return why->len == 0;
 }
 

@@ -50,12 +50,6 @@ static void refused(struct publisher *p, const char *peer, const struct err *why
                   log_int("held_back", held));
 }
 
-static void lost(const char *peer, const struct err *why)
-{
-    log_warn("connection lost or not reached, reconnecting", log_str("peer", peer),
-             log_str("reason", why->text));
-}
-
 static void on_broker_up(void *arg)
 {
     struct publisher *p = arg;
@@ -68,7 +62,7 @@ static void on_broker_down(void *arg, const struct err *why)
 {
     struct publisher *p = arg;
 
-    lost("broker", why);
+    peers_log_lost("broker", why);
     outbox_on_broker_down(p->outbox);
 }
 
@@ -124,7 +118,7 @@ static void on_claim_db_down(void *arg, const struct err *why)
     struct publisher *p = arg;
 
     (void)p;
-    lost("database", why);
+    peers_log_lost("database", why);
 }
 
 static void on_notify(void *arg)
@@ -285,26 +279,17 @@ static void reloaded(void *work)
     intake_wake(p->intake);
 }
 
-static void reason(struct buf *why, bool bad, const char *text)
-{
-    if (!bad)
-        return;
-    if (why->len > 0)
-        buf_add_str(why, "; ");
-    buf_add_str(why, text);
-}
-
 static bool ready(void *work, struct buf *why)
 {
     struct publisher *p = work;
 
-    reason(why, !broker_is_up(p->broker), "broker: not connected");
-    reason(why, broker_is_up(p->broker) && broker_is_blocked(p->broker),
-           "broker: blocked by a resource alarm");
-    reason(why, p->queues_known && !p->queue_exists, "broker: the agent queue is missing");
-    reason(why, !db_is_up(p->claim_db) || !db_is_up(p->record_db), "database: not connected");
-    reason(why, !p->schema_good, "database: schema not checked yet");
-    reason(why, p->draining, "draining");
+    peers_reason(why, !broker_is_up(p->broker), "broker: not connected");
+    peers_reason(why, broker_is_up(p->broker) && broker_is_blocked(p->broker),
+                 "broker: blocked by a resource alarm");
+    peers_reason(why, p->queues_known && !p->queue_exists, "broker: the agent queue is missing");
+    peers_reason(why, !db_is_up(p->claim_db) || !db_is_up(p->record_db), "database: not connected");
+    peers_reason(why, !p->schema_good, "database: schema not checked yet");
+    peers_reason(why, p->draining, "draining");
     return why->len == 0;
 }
 

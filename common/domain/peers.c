@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/backoff.h"
+#include "base/log.h"
 
 static const char *or_null(const char *s)
 {
@@ -50,4 +51,19 @@ void peers_owner(const char *program, char out[PEERS_OWNER_SIZE])
         host[0] = '\0';
     snprintf(out, PEERS_OWNER_SIZE, "%s:%.63s:%ld:%08" PRIx32, program, host, (long)getpid(),
              (uint32_t)random_u64());
+}
+
+void peers_log_lost(const char *peer, const struct err *why)
+{
+    log_warn("connection lost or not reached, reconnecting", log_str("peer", peer),
+             log_str("reason", why->text));
+}
+
+void peers_reason(struct buf *why, bool applies, const char *text)
+{
+    if (!applies)
+        return;
+    if (why->len > 0)
+        buf_add_str(why, "; ");
+    buf_add_str(why, text);
 }

@@ -17,4 +17,9 @@ struct db_settings peers_db_settings(const struct config *c, const char *name);
 enum { PEERS_OWNER_SIZE = 128 };
 void peers_owner(const char *program, char out[PEERS_OWNER_SIZE]);
 
+/* The one log line for a connection that was lost or not reached; peer is "broker" or "database". */
+void peers_log_lost(const char *peer, const struct err *why);
+/* For /readyz: adds `text` to the reasons when it applies. */
+void peers_reason(struct buf *why, bool applies, const char *text);
+
 #endif
