@@ -13,7 +13,11 @@
 #include "base/log.h"
 #include "domain/families.h"
 
-enum { LEDGER_BATCH = 50, MARK_RETRY_MS = 1000 };
+enum {
+    LEDGER_BATCH = 50,
+    MARK_RETRY_MS = 1000,
+    RENEW_AFTER = 3 /* a deleted queue is declared again by a new connection */
+};
 
 enum copy_state { COPY_FREE = 0, COPY_QUEUED, COPY_SENT, COPY_CONFIRMED };
 
@@ -231,8 +235,11 @@ static void refused(struct parking *d, const char *queue, enum broker_confirm re
 {
     int64_t now = loop_now_ms(d->deps.loop), held;
 
-    if (now >= d->hold_until)
+    if (now >= d->hold_until) {
         d->hold_until = now + backoff_jittered_ms(&REFUSAL_BACKOFF, ++d->refusals, random_u64());
+        if (result != BROKER_UNKNOWN && d->refusals % RENEW_AFTER == 0)
+            broker_renew(d->deps.broker, "renewed, since a parked queue goes on refusing messages");
+    }
     if (result != BROKER_UNKNOWN && log_gate_pass(&d->gate, 10000, &held))
         log_error("the parked queue does not take a message, will try again", log_str("queue", queue),
                   log_str("reason", result == BROKER_RETURNED ? "it does not exist" : "it refuses"),

@@ -17,7 +17,9 @@
 #include "domain/families.h"
 #include "domain/message.h"
 
-enum { RECORD_BATCH = 500, RECORD_RETRY_MS = 1000 };
+/* A queue that was deleted is only declared again by a new connection, and RabbitMQ 3.10 goes on refusing a
+ * channel when a length limit is taken away. */
+enum { RECORD_BATCH = 500, RECORD_RETRY_MS = 1000, RENEW_AFTER = 3 };
 
 enum entry_state { ENTRY_FREE = 0, ENTRY_QUEUED, ENTRY_SENT };
 
@@ -245,6 +247,8 @@ static void hold_intake(struct outbox *o, const char *reason)
     if (now >= o->hold_until) {
         o->refusals++;
         o->hold_until = now + backoff_jittered_ms(&REFUSAL_BACKOFF, o->refusals, random_u64());
+        if (o->refusals % RENEW_AFTER == 0)
+            broker_renew(o->deps.broker, "renewed, since the queue goes on refusing requests");
     }
     if (log_gate_pass(&o->refusal_gate, 10000, &held))
         log_warn("request not taken by the broker, job is pending again", log_str("reason", reason),

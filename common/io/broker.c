@@ -187,6 +187,16 @@ void broker_break(struct broker *b, const struct err *why)
     loop_timer_start(b->kick, 0);
 }
 
+void broker_renew(struct broker *b, const char *reason)
+{
+    struct err why;
+
+    if (b->state != BROKER_UP)
+        return;
+    err_set(&why, ERR_TEMPORARY, 0, "%s", reason);
+    broker_break(b, &why);
+}
+
 void broker_after_write(struct broker *b)
 {
     if (amqp_frames_enqueued(b->conn) || amqp_data_in_buffer(b->conn))

@@ -120,6 +120,9 @@ bool broker_is_blocked(const struct broker *b);
  * bytes are unconfirmed). */
 size_t broker_room(struct broker *b);
 size_t broker_unconfirmed(const struct broker *b);
+/* Drops a connection that works for a new one, which declares the topology again: a queue was deleted, or
+ * goes on refusing. on_down follows in a later turn, with this reason. Nothing when it is not up. */
+void broker_renew(struct broker *b, const char *reason);
 uint64_t broker_reconnects(const struct broker *b); /* successful connects after the first */
 
 /* Publishes persistent and mandatory. 0: taken into the window, on_confirm(cookie) will follow. -1 and
@@ -159,16 +162,16 @@ struct broker_session;
 struct broker_session *broker_session_open(const struct broker_settings *s, struct err *e);
 void broker_session_close(struct broker_session **session);
 /* The queue's ready messages; -1 and err when it is missing. */
-int broker_session_count(struct broker_session *session, const char *queue, uint32_t *messages,
+int broker_session_count(struct broker_session *bs, const char *queue, uint32_t *messages,
                          struct err *e) MUST_CHECK;
 /* 1 and *d (borrowed until the next call), 0 when the queue is empty, -1 and err. Unacked until
  * broker_session_ack. */
-int broker_session_get(struct broker_session *session, const char *queue, struct broker_delivery *d,
+int broker_session_get(struct broker_session *bs, const char *queue, struct broker_delivery *d,
                        struct err *e) MUST_CHECK;
-int broker_session_ack(struct broker_session *session, uint64_t delivery_tag, struct err *e) MUST_CHECK;
-int broker_session_requeue(struct broker_session *session, uint64_t delivery_tag, struct err *e) MUST_CHECK;
+int broker_session_ack(struct broker_session *bs, uint64_t delivery_tag, struct err *e) MUST_CHECK;
+int broker_session_requeue(struct broker_session *bs, uint64_t delivery_tag, struct err *e) MUST_CHECK;
 /* Publishes mandatory and waits for the confirm: 0 only when a queue has it. */
-int broker_session_publish(struct broker_session *session, const struct broker_message *m, int64_t timeout_ms,
+int broker_session_publish(struct broker_session *bs, const struct broker_message *m, int64_t timeout_ms,
                            struct err *e) MUST_CHECK;
 
 #endif

@@ -500,9 +500,10 @@ void agent_free(struct agent **agent)
     if (a == NULL)
         return;
     broker_free(&a->broker);
+    /* NOLINTBEGIN(clang-analyzer-unix.Malloc): each takes itself off the list */
     while (!TAILQ_EMPTY(&a->tasks))
-        task_free(
-            TAILQ_FIRST(&a->tasks)); /* NOLINT(clang-analyzer-unix.Malloc): it takes itself off the list */
+        task_free(TAILQ_FIRST(&a->tasks));
+    /* NOLINTEND(clang-analyzer-unix.Malloc) */
     loop_timer_free(&a->wake);
     if (a->journal_fd >= 0)
         close(a->journal_fd);

@@ -179,15 +179,24 @@ static void delete_queue(const struct world *w, const char *queue)
 }
 
 /* While they are empty: what was in a queue that is deleted is gone by the operator's own hand. */
+static void delete_and_ask(struct world *w, const char *first, const char *second, int64_t count)
+{
+    world_settle(w, 60);
+    delete_queue(w, first);
+    if (second != NULL)
+        delete_queue(w, second);
+    world_load(w, 0, count); /* from the first one on; what is asked already stays as it is */
+    world_load_wait(w);
+}
+
 void act_deleted_queues(struct world *w)
 {
     world_load(w, 0, 100);
     world_load_wait(w);
-    world_settle(w, 30);
-    delete_queue(w, "ag_queue");
-    delete_queue(w, "wb_queue");
-    world_load(w, 0, 300); /* the first hundred are asked already */
-    world_load_wait(w);
+    delete_and_ask(w, "ag_queue", "wb_queue", 200);
+    delete_and_ask(w, "ag_queue", NULL, 300);
+    fault_provider(w, "\"status\": 422", 20);
+    delete_and_ask(w, "wb_parked", NULL, 400);
 }
 
 /* The agent is away and its queue is full: every job goes back, none is lost, none counts as an attempt. (The
