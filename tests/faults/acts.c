@@ -195,6 +195,7 @@ void act_deleted_queues(struct world *w)
     world_load_wait(w);
     delete_and_ask(w, "ag_queue", "wb_queue", 200);
     delete_and_ask(w, "ag_queue", NULL, 300);
+    world_settle(w, 60);
     fault_provider(w, "\"status\": 422", 20);
     delete_and_ask(w, "wb_parked", NULL, 400);
 }
