@@ -26,15 +26,6 @@ struct attempt {
     double claim_ms;
 };
 
-static const struct config_account *find_account(const struct config *c, const char *name)
-{
-    for (size_t i = 0; i < c->channels.account_count; i++) {
-        if (strcmp(c->channels.accounts[i].name, name) == 0)
-            return &c->channels.accounts[i];
-    }
-    return NULL;
-}
-
 static struct attempt *attempt_new(const struct attempt_deps *deps, const struct ledger_claim *claim,
                                    double claim_ms)
 {
@@ -260,7 +251,7 @@ int attempt_start(const struct attempt_deps *deps, const struct ledger_claim *cl
                   struct settlement *s)
 {
     struct attempt *a = attempt_new(deps, claim, claim_ms);
-    const struct config_account *account = find_account(deps->config, claim->account);
+    const struct config_account *account = config_account_find(deps->config, claim->account);
     struct channel_verdict v = {.outcome = OUTCOME_PERMFAIL, .retry_after_ms = -1};
     struct err e;
 

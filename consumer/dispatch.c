@@ -171,11 +171,9 @@ static void on_attempt_end(void *arg, const struct settlement *s)
 
 static int64_t timeout_of(const struct config *c, const char *account)
 {
-    for (size_t i = 0; i < c->channels.account_count; i++) {
-        if (strcmp(c->channels.accounts[i].name, account) == 0)
-            return c->channels.accounts[i].timeout_ms;
-    }
-    return 0;
+    const struct config_account *a = config_account_find(c, account);
+
+    return a ? a->timeout_ms : 0;
 }
 
 /* An attempt may only run inside its lease. Boottime: a machine that slept over the claim has slept over

@@ -125,6 +125,9 @@ struct config_source {
 struct config *config_load(const struct config_source *s, struct err *e);
 void config_free(struct config **c); /* wipes secrets */
 
+/* The account of this name, or NULL; borrowed. */
+const struct config_account *config_account_find(const struct config *c, const char *name);
+
 /* One option of the table, for `check`, documentation tests and reload. */
 struct config_option_info {
     const char *name;                                      /* "limits.contact_per_minute" */

@@ -50,6 +50,15 @@ const char *config_account_option(const struct config_account *a, const char *ke
     return fallback;
 }
 
+const struct config_account *config_account_find(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->channels.account_count; i++) {
+        if (strcmp(c->channels.accounts[i].name, name) == 0)
+            return &c->channels.accounts[i];
+    }
+    return NULL;
+}
+
 struct config_account *config_account_add(struct config_loader *l, const char *where)
 {
     struct config *c = &l->store->config;
