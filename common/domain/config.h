@@ -15,6 +15,8 @@
 #include "domain/topology.h"
 
 enum uncertain_policy { UNCERTAIN_PARK = 0, UNCERTAIN_RESEND };
+enum incomplete_policy { INCOMPLETE_SEND = 0, INCOMPLETE_FALLBACK };
+enum verify_policy { VERIFY_AUTO = 0, VERIFY_REQUIRED, VERIFY_IF_PRESENT, VERIFY_OFF };
 
 enum {
     CONFIG_MAX_HOSTS = 8,
@@ -29,6 +31,11 @@ struct config_retry {
     struct backoff backoff;
 };
 
+struct config_webhook { /* who may write to webhook_inbox in a provider's name */
+    enum verify_policy verify;
+    const char *secret; /* "" = none */
+};
+
 struct config_account {
     const char *name;
     const char *provider; /* "wasender", "sms_gateway", ...: checked by the consumer against what it has */
@@ -37,11 +44,12 @@ struct config_account {
     const char *token;    /* from token, token_file, environment or credentials directory; NULL when none */
     const char *user, *password;                   /* NULL when none (given as "" counts as none) */
     const char *from;                              /* the same */
+    const char *webhook_secret;                    /* the same; checks this account's webhooks */
     const char *workspaces[CONFIG_MAX_WORKSPACES]; /* uuid texts; none = any workspace */
     size_t workspace_count;
     bool is_default;
     int64_t timeout_ms;
-    const char *next[CONFIG_MAX_NEXT]; /* account names or "template" / "park", tried in order */
+    const char *next[CONFIG_MAX_NEXT]; /* steps in order: [reason:](account name | template | park) */
     size_t next_count;
     struct {
         const char *key, *value;
@@ -50,6 +58,11 @@ struct config_account {
 };
 /* The account's option or fallback when it has none. */
 const char *config_account_option(const struct config_account *a, const char *key, const char *fallback);
+
+/* The step of an entry of `next` without its reason ("window:template" -> "template"); NULL for an unknown
+ * reason. Reasons: unreachable (this person cannot be reached over this channel), window (only a template may
+ * be sent now), opted-out. An entry without one is for unreachable and window. */
+const char *config_next_step(const char *next);
 
 struct config {
     struct {
@@ -94,11 +107,28 @@ struct config {
     } channels;
     struct {
         bool retry_errors;
+        enum incomplete_policy partial, error;
     } agent;
     struct {
+        struct config_webhook whatsapp_cloud, wasender, evolution, waha, instagram, generic;
+        struct {
+            enum verify_policy verify;
+            const char *secret, *url; /* "" = none */
+        } twilio;
+    } webhooks;
+    struct {
+        bool probe, allow_http, allow_private;
+        int64_t max_bytes; /* 0 = any */
+    } attachments;
+    struct {
         const char *webhook_url, *secret; /* "" = none */
-        int64_t min_interval_ms;
+        int64_t min_interval_ms, backlog, backlog_age_ms, error_percent, error_attempts, error_window_ms;
     } alerts;
+    struct {
+        int64_t jobs_days, deliveries_days, inbox_done_days, inbox_failed_days, usage_days,
+            conversations_days; /* 0 = for ever */
+        int64_t interval_ms, batch;
+    } retention;
     struct {
         enum log_level level;
         enum log_format format;

@@ -30,6 +30,8 @@ const struct config_option config_account_options[] = {
     {STRING(user, 0, 255), .help = "User or account id, for providers that want user and password."},
     {STRING(password, 0, CONFIG_MAX_SECRET), .secret = true, .help = "Its password."},
     {STRING(from, 0, 255), .help = "Sender: number, sender id or phone number id."},
+    {STRING(webhook_secret, 0, CONFIG_MAX_SECRET), .secret = true,
+     .help = "Checks this account's webhooks, before webhooks.<provider>.secret; or webhook_secret_file."},
     {STRINGS(workspaces, workspace_count, CONFIG_MAX_WORKSPACES),
      .help = "Only for these workspaces; [] = for any."},
     {AT("default", is_default), .type = CONFIG_BOOL, .fallback = "false",
@@ -157,6 +159,16 @@ static int check_base_url(struct config_loader *l, size_t index)
     return 0;
 }
 
+const char *config_next_step(const char *next)
+{
+    static const char *const reasons[] = {"unreachable:", "window:", "opted-out:"};
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
+        if (strncmp(next, reasons[i], strlen(reasons[i])) == 0)
+            return next + strlen(reasons[i]);
+    }
+    return strchr(next, ':') ? NULL : next;
+}
+
 static int check_lists(struct config_loader *l, size_t index)
 {
     const struct config *c = &l->store->config;
@@ -168,13 +180,16 @@ static int check_lists(struct config_loader *l, size_t index)
                            l->account_where[index], a->name, a->workspaces[i]);
     }
     for (size_t i = 0; i < a->next_count; i++) {
-        bool known = strcmp(a->next[i], "template") == 0 || strcmp(a->next[i], "park") == 0;
-        for (size_t j = 0; !known && j < c->channels.account_count; j++)
-            known = j != index && strcmp(a->next[i], c->channels.accounts[j].name) == 0;
+        const char *step = config_next_step(a->next[i]);
+        bool known = step && (strcmp(step, "template") == 0 || strcmp(step, "park") == 0);
+        for (size_t j = 0; step && !known && j < c->channels.account_count; j++)
+            known = j != index && strcmp(step, c->channels.accounts[j].name) == 0;
         if (!known)
-            return err_set(l->err, ERR_CONFIG, 0,
-                           "%s: account %s: next: expected other accounts, template or park, found \"%.60s\"",
-                           l->account_where[index], a->name, a->next[i]);
+            return err_set(
+                l->err, ERR_CONFIG, 0,
+                "%s: account %s: next: expected other accounts, template or park "
+                "(or \"unreachable:\", \"window:\", \"opted-out:\" and one of them), found \"%.60s\"",
+                l->account_where[index], a->name, a->next[i]);
     }
     return 0;
 }
@@ -208,6 +223,7 @@ int config_accounts_check(struct config_loader *l)
         drop_empty(&a->user);
         drop_empty(&a->password);
         drop_empty(&a->from);
+        drop_empty(&a->webhook_secret);
         for (size_t j = 0; j < i; j++) {
             if (check_pair(l, j, i) < 0)
                 return -1;

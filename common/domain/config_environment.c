@@ -225,14 +225,22 @@ static int put_credential(struct config_loader *l, const struct config_slot *to,
     return config_put_secret_file(l, &slot, path);
 }
 
+/* "rabbitmq_password" of "rabbitmq.password". */
+static void credential_name(const char *option, char out[CONFIG_NAME_SIZE])
+{
+    (void)snprintf(out, CONFIG_NAME_SIZE, "%s", option);
+    for (char *dot = out; (dot = strchr(dot, '.'));)
+        *dot = '_';
+}
+
 int config_read_credentials(struct config_loader *l)
 {
     struct config *c = &l->store->config;
     for (const struct config_option *o = config_options; o->name; o++) {
-        const char *dot = strchr(o->name, '.');
         struct config_slot slot = {.option = o, .base = c, .name = o->name};
-        if (o->secret &&
-            put_credential(l, &slot, config_text(l, "%.*s_%s", (int)(dot - o->name), o->name, dot + 1)) < 0)
+        char name[CONFIG_NAME_SIZE];
+        credential_name(o->name, name);
+        if (o->secret && put_credential(l, &slot, name) < 0)
             return -1;
     }
     for (size_t i = 0; i < c->channels.account_count; i++) {

@@ -122,14 +122,15 @@ static int walk_account_options(struct config_loader *l, struct config_account *
     return 0;
 }
 
-/* token and token_file fill the same member, so a second one finds it filled. */
-static int put_account_token(struct config_loader *l, const struct config_slot *slot,
-                             const config_setting_t *s, bool is_file)
+/* A secret and its file fill the same member, so a second one finds it filled. */
+static int put_account_secret(struct config_loader *l, const struct config_slot *slot,
+                              const config_setting_t *s, bool is_file)
 {
-    const struct config_account *a = slot->base;
-    if (a->token)
-        return err_set(l->err, ERR_CONFIG, 0, "%s: %s: expected token or token_file, found both", slot->where,
-                       slot->name);
+    const char *row = slot->option->name;
+    const char *const *member = (const char *const *)((const char *)slot->base + slot->option->offset);
+    if (*member)
+        return err_set(l->err, ERR_CONFIG, 0, "%s: %s: expected %s or %s_file, found both", slot->where,
+                       slot->name, row, row);
     if (!is_file)
         return put_setting(l, slot, s);
     if (config_setting_type(s) != CONFIG_TYPE_STRING)
@@ -138,12 +139,20 @@ static int put_account_token(struct config_loader *l, const struct config_slot *
     return config_put_secret_file(l, slot, config_setting_get_string(s));
 }
 
+/* "token" of "token_file": the secrets that may stand in a file of their own. NULL for every other key. */
+static const char *secret_of_file_key(const char *key)
+{
+    return strcmp(key, "token_file") == 0            ? "token"
+           : strcmp(key, "webhook_secret_file") == 0 ? "webhook_secret"
+                                                     : NULL;
+}
+
 static int put_account_member(struct config_loader *l, struct config_account *a, const char *path,
                               const config_setting_t *s)
 {
     const char *key = config_setting_name(s);
-    bool is_token_file = strcmp(key, "token_file") == 0;
-    const char *row = is_token_file ? "token" : key;
+    const char *in_file = secret_of_file_key(key);
+    const char *row = in_file ? in_file : key;
     struct config_slot slot = {
         .option = config_find(config_account_options, row, strlen(row)),
         .base = a,
@@ -158,11 +167,12 @@ static int put_account_member(struct config_loader *l, struct config_account *a,
         for (const struct config_option *o = config_account_options; o->name; o++)
             config_suggest_offer(&near, o->name);
         config_suggest_offer(&near, "token_file");
+        config_suggest_offer(&near, "webhook_secret_file");
         config_suggest_offer(&near, "options");
         return unknown_option(l, s, slot.name, &near);
     }
-    if (strcmp(row, "token") == 0)
-        return put_account_token(l, &slot, s, is_token_file);
+    if (strcmp(row, "token") == 0 || strcmp(row, "webhook_secret") == 0)
+        return put_account_secret(l, &slot, s, in_file != NULL);
     return put_setting(l, &slot, s);
 }
 

@@ -14,7 +14,7 @@
 
 enum config_type { CONFIG_STRING = 0, CONFIG_INT, CONFIG_BOOL, CONFIG_REAL, CONFIG_WORD, CONFIG_STRINGS };
 
-enum { CONFIG_NAME_SIZE = 96, CONFIG_EXPECTED_SIZE = 160, CONFIG_MAX_TABLE = 96, CONFIG_MAX_SECRET = 8192 };
+enum { CONFIG_NAME_SIZE = 96, CONFIG_EXPECTED_SIZE = 160, CONFIG_MAX_TABLE = 128, CONFIG_MAX_SECRET = 8192 };
 
 struct config_option {
     const char *name; /* "limits.contact_per_minute"; in the table of accounts "base_url" */

@@ -10,6 +10,8 @@
 static const char *const topology_modes[] = {"declare", "passive", "none", NULL};
 static const char *const queue_types[] = {"quorum", "classic", NULL};
 static const char *const uncertain_policies[] = {"park", "resend", NULL};
+static const char *const incomplete_policies[] = {"send", "fallback", NULL};
+static const char *const verify_policies[] = {"auto", "required", "if-present", "off", NULL};
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 static const char *const log_formats[] = {"auto", "json", "text", NULL};
 
@@ -39,6 +41,12 @@ static const char *const log_formats[] = {"auto", "json", "text", NULL};
      .help = "No wait is longer; 0 = no cap."},                                                              \
     {BACKOFF(kind, jitter, CONFIG_REAL, "0.2", 0, 1),                                                        \
      .help = "Each wait is spread by plus or minus this share."}
+/* Who may write to webhook_inbox in a provider's name. */
+#define WEBHOOK(provider, what)                                                                              \
+    {WORD(webhooks.provider.verify, "auto", verify_policies),                                                \
+     .help = "Check what " what "; auto: required where a secret is set, else off."},                        \
+    {STRING(webhooks.provider.secret, "", 0, CONFIG_MAX_SECRET), SECRET,                                     \
+     .help = "The secret to check it with; an account's webhook_secret comes first."}
 /* clang-format on */
 
 #define SECONDS(n) ((int64_t)(n)*1000)
@@ -121,6 +129,23 @@ const struct config_option config_options[] = {
     {STRING(consumer.metrics_listen, "127.0.0.1:9465", 0, 255),
      .help = "/metrics, /healthz, /readyz of agwb-consumer; \"\" or \"off\" = none."},
 
+    WEBHOOK(whatsapp_cloud, "X-Hub-Signature-256 says (the secret is the app's)"),
+    WEBHOOK(wasender, "X-Webhook-Signature says (it is the secret itself)"),
+    WEBHOOK(evolution, "the apikey in the header or the body says"),
+    WEBHOOK(waha, "X-Webhook-Hmac says, else X-Api-Key"),
+    WEBHOOK(twilio, "X-Twilio-Signature says (secret: else the account's password)"),
+    {STRING(webhooks.twilio.url, "", 0, 2048),
+     .help = "The public URL that Twilio calls and signs; an account's option webhook_url comes first."},
+    WEBHOOK(instagram, "X-Hub-Signature-256 says (the secret is the app's)"),
+    WEBHOOK(generic, "X-Webhook-Signature says (sha256=, HMAC over the body)"),
+
+    {BOOL(attachments.probe, "false"), RELOAD,
+     .help = "Ask an attachment's server before it is sent: reachable, public, no redirect, not too large."},
+    {BOOL(attachments.allow_http, "false"), RELOAD, .help = "Also http:// links, not only https://."},
+    {BOOL(attachments.allow_private, "false"), RELOAD, .help = "Also links to private and local addresses."},
+    {INT(attachments.max_bytes, "104857600", 0, INT32_MAX), RELOAD,
+     .help = "Larger files are refused where the probe learns their size; 0 = any size."},
+
     {INT(limits.jobs_in_flight, "10", 0, 1000000), RELOAD,
      .help = "Published, unanswered jobs younger than topology.agent_ttl_ms; 0 = off."},
     {INT(limits.jobs_per_minute, "60", 0, 1000000), RELOAD, .help = "Jobs published in any window; 0 = off."},
@@ -139,6 +164,10 @@ const struct config_option config_options[] = {
 
     {BOOL(agent.retry_errors, "false"),
      .help = "Publish a job again when the agent answered with an error, by retry.job."},
+    {WORD(agent.partial, "send", incomplete_policies), RELOAD,
+     .help = "A partial reply with a text: send the text, or the fallback in its place."},
+    {WORD(agent.error, "send", incomplete_policies), RELOAD,
+     .help = "An error reply with a text: send the text, or the fallback in its place."},
 
     {STRING(alerts.webhook_url, "", 0, 2048), SECRET,
      .help = "Where alerts are posted, http(s); \"\" = nowhere."},
@@ -146,6 +175,31 @@ const struct config_option config_options[] = {
      .help = "Key that signs them; \"\" = unsigned."},
     {INT(alerts.min_interval_ms, "300000", 0, HOURS(24)), RELOAD,
      .help = "Least time between two alerts of one kind."},
+    {INT(alerts.backlog, "1000", 0, INT32_MAX), RELOAD,
+     .help = "Alert when more jobs or replies than this wait; 0 = off."},
+    {INT(alerts.backlog_age_ms, "300000", 0, HOURS(168)), RELOAD,
+     .help = "Alert when the oldest that waits is older than this; 0 = off."},
+    {INT(alerts.error_percent, "50", 0, 100), RELOAD,
+     .help = "Alert when more of the attempts than this fail; 0 = off."},
+    {INT(alerts.error_attempts, "20", 1, 1000000), RELOAD,
+     .help = "But only when there were this many in the window."},
+    {INT(alerts.error_window_ms, "300000", 1000, HOURS(24)), RELOAD, .help = "The window of the two above."},
+
+    {INT(retention.jobs_days, "7", 0, 3650), RELOAD,
+     .help = "Finished jobs are kept this long; 0 = for ever."},
+    {INT(retention.deliveries_days, "30", 0, 3650), RELOAD,
+     .help = "Finished deliveries, their attempts and receipts; 0 = for ever."},
+    {INT(retention.inbox_done_days, "1", 0, 3650), RELOAD,
+     .help = "Webhook rows that are done or ignored; 0 = for ever."},
+    {INT(retention.inbox_failed_days, "7", 0, 3650), RELOAD,
+     .help = "Webhook rows that failed; 0 = for ever."},
+    {INT(retention.usage_days, "30", 0, 3650), RELOAD, .help = "Rows of usage_logs; 0 = for ever."},
+    {INT(retention.conversations_days, "0", 0, 3650), RELOAD,
+     .help = "Conversations nobody has written in for so long, with their messages; 0 = for ever."},
+    {INT(retention.interval_ms, "60000", 1000, HOURS(24)), RELOAD,
+     .help = "How often the publisher looks for old rows."},
+    {INT(retention.batch, "1000", 1, 100000), RELOAD,
+     .help = "Rows of one table that a look deletes, at most."},
 
     {WORD(log.level, "info", log_levels), RELOAD, .help = "What is written."},
     {WORD(log.format, "auto", log_formats), RELOAD, .help = "auto: text on a terminal, JSON elsewhere."},

@@ -252,7 +252,10 @@ static const struct {
     {ACCOUNT("name = \"a\"; provider = \"smtp\"; channel = \"email\"; base_url = \"http://a\";"),
      "expected smtp:// or smtps://"},
     {PLAIN("workspaces = [\"acme\"];"), "workspaces: expected uuids, found \"acme\""},
-    {PLAIN("next = [\"b\"];"), "next: expected other accounts, template or park, found \"b\""},
+    {PLAIN("next = [\"b\"];"),
+     "next: expected other accounts, template or park "
+     "(or \"unreachable:\", \"window:\", \"opted-out:\" and one of them), found \"b\""},
+    {PLAIN("next = [\"never:park\"];"), "found \"never:park\""},
     {PLAIN("next = [\"a\"];"), "next: expected other accounts"},
     {PLAIN("next = [\"park\",\"park\",\"park\",\"park\",\"park\"];"),
      "next: expected a list of 0..4 strings, found 5"},
