@@ -44,7 +44,7 @@ static const char *const log_formats[] = {"auto", "json", "text", NULL};
 /* Who may write to webhook_inbox in a provider's name. */
 #define WEBHOOK(provider, what)                                                                              \
     {WORD(webhooks.provider.verify, "auto", verify_policies),                                                \
-     .help = "Check what " what "; auto: required where a secret is set, else off."},                        \
+     .help = "Check what " what "; auto: required if there is a secret, else off."},                        \
     {STRING(webhooks.provider.secret, "", 0, CONFIG_MAX_SECRET), SECRET,                                     \
      .help = "The secret to check it with; an account's webhook_secret comes first."}
 /* clang-format on */
@@ -133,7 +133,7 @@ const struct config_option config_options[] = {
     WEBHOOK(wasender, "X-Webhook-Signature says (it is the secret itself)"),
     WEBHOOK(evolution, "the apikey in the header or the body says"),
     WEBHOOK(waha, "X-Webhook-Hmac says, else X-Api-Key"),
-    WEBHOOK(twilio, "X-Twilio-Signature says (secret: else the account's password)"),
+    WEBHOOK(twilio, "X-Twilio-Signature says (or the account's password)"),
     {STRING(webhooks.twilio.url, "", 0, 2048),
      .help = "The public URL that Twilio calls and signs; an account's option webhook_url comes first."},
     WEBHOOK(instagram, "X-Hub-Signature-256 says (the secret is the app's)"),

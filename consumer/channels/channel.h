@@ -16,12 +16,22 @@
 #include "domain/message.h"
 #include "io/http.h"
 
+/* What goes out as one message: a part of a reply. Borrowed. */
+struct channel_part {
+    const char *text;                     /* beside files: their caption; NULL = none */
+    const struct reply_attachment *files; /* at most the provider's attachment_limit */
+    size_t file_count;
+    bool is_image; /* the files */
+};
+
 /* One message for one person, as a provider's builder sees it. Borrowed. */
 struct channel_send {
     const struct config_account *account;
-    const struct reply *reply;                      /* text or attachments are there */
-    const char *address;                            /* E.164 where the contact has a number, else a JID */
-    const char *message_id;                         /* ours */
+    const struct reply *reply;       /* text or attachments are there */
+    const struct channel_part *part; /* of the reply: what this message carries */
+    bool as_template;       /* the account's template, in place of the part: nothing else may be sent now */
+    const char *address;    /* E.164 where the contact has a number, else a JID */
+    const char *message_id; /* ours */
     const char *workspace_id, *contact_id, *job_id; /* NULL when unknown */
     const char *quoted_id; /* the provider's id of the message that this one answers; NULL when unknown */
 };
@@ -60,10 +70,22 @@ void channel_json_open(struct buf *b, const char *key);                      /* 
 
 enum { CHANNEL_CODE_SIZE = 48, CHANNEL_ID_SIZE = 257, CHANNEL_DETAIL_SIZE = 200 };
 
+/* Why this person cannot be written to over this account; what the chain `next` is asked with. */
+enum channel_block {
+    BLOCK_NONE = 0,
+    BLOCK_UNREACHABLE, /* not on WhatsApp, a landline, an unknown number */
+    BLOCK_WINDOW,      /* the 24 hours since their last message are over: only a template may be sent */
+    BLOCK_OPTED_OUT,   /* they do not want it */
+};
+
 struct channel_verdict {
     enum outcome outcome;
-    int64_t retry_after_ms;                /* -1 = none */
-    char provider_id[CHANNEL_ID_SIZE];     /* "" = none */
+    enum channel_block block;          /* PERMFAIL, or TEMPFAIL after whose last try it counts */
+    bool account_works;                /* a failure of this message alone: says nothing against the account */
+    bool needs_operator;               /* worth an alert although only this message fails */
+    int tries;                         /* tries in all for this kind of failure; 0 = as the ladder has */
+    int64_t retry_after_ms;            /* -1 = none */
+    char provider_id[CHANNEL_ID_SIZE]; /* "" = none */
     char provider_code[CHANNEL_CODE_SIZE]; /* the provider's own error code or the HTTP status */
     char detail[CHANNEL_DETAIL_SIZE]; /* the provider's words, cut, without control characters; "" = none */
 };
@@ -83,6 +105,10 @@ struct channel_provider {
     /* The outcome table: only called for fate HTTP_ANSWERED; fills *v, whose retry_after_ms is preset from
      * the Retry-After header. */
     void (*judge)(const struct http_result *r, struct channel_verdict *v);
+    /* The same for a FAILED receipt that came after the provider had taken the message: by the code and words
+     * of the receipt ("" = none). NULL: every such failure is final. */
+    void (*judge_receipt)(const char *code, const char *detail, struct channel_verdict *v);
+    bool has_template; /* build() knows as_template, where the account has the options for it */
 };
 
 /* NULL when there is no such provider. */
