@@ -30,7 +30,7 @@ CONSUMER_SRC  := $(filter-out consumer/main.c,$(wildcard consumer/*.c consumer/*
 UNIT_SRC      := $(wildcard tests/unit/test_*.c)
 INTEGRATION_SRC := $(wildcard tests/integration/test_*.c)
 HARNESS_SRC   := $(filter-out tests/integration/test_%.c,$(wildcard tests/integration/*.c))
-STANDIN_SRC   := $(wildcard tests/provider/*.c tests/agent/*.c tests/demo/*.c)
+STANDIN_SRC   := $(wildcard tests/provider/*.c tests/agent/*.c tests/hooks/*.c tests/demo/*.c)
 FAULTS_SRC    := $(filter-out tests/faults/proxy.c tests/faults/clockstep.c,$(wildcard tests/faults/*.c)) tests/integration/harness.c
 FUZZ_SRC      := $(wildcard tests/fuzz/fuzz*.c)
 SQL           := $(sort $(wildcard schemas/sql/*.sql))
@@ -41,7 +41,7 @@ DAEMONS := $(BUILD)/agwb-publisher $(BUILD)/agwb-consumer
 UNIT    := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(UNIT_SRC))
 INTEGRATION := $(patsubst tests/integration/%.c,$(BUILD)/tests/integration/%,$(INTEGRATION_SRC))
 STANDINS := $(if $(wildcard tests/provider/*.c),$(BUILD)/tests/provider) $(if $(wildcard tests/agent/*.c),$(BUILD)/tests/agent) \
-            $(if $(wildcard tests/demo/*.c),$(BUILD)/tests/demo)
+            $(BUILD)/tests/hooks $(if $(wildcard tests/demo/*.c),$(BUILD)/tests/demo)
 
 .PHONY: all help deps demo check check-unit check-integration check-schemas check-asan check-faults check-daemons lint install clean format
 all: $(DAEMONS)
@@ -91,6 +91,9 @@ $(BUILD)/tests/provider: $(call obj,$(wildcard tests/provider/*.c)) $(BUILD)/lib
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(BUILD)/tests/agent: $(call obj,$(wildcard tests/agent/*.c)) $(BUILD)/libcommon.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(BUILD)/tests/hooks: $(call obj,$(wildcard tests/hooks/*.c)) $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(BUILD)/tests/demo: $(call obj,$(wildcard tests/demo/*.c)) $(BUILD)/libcommon.a
@@ -188,13 +191,7 @@ lint: deps ## clang-tidy, format, headers, banned calls, options, states, functi
 format: ## rewrite the sources with clang-format
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
-install: $(DAEMONS) ## into $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/agwb/schemas $(DESTDIR)$(PREFIX)/share/agwb/ops \
-	    $(DESTDIR)$(PREFIX)/share/doc/agwb
-	install -m 755 $(DAEMONS) $(DESTDIR)$(PREFIX)/bin/
-	install -m 644 schemas/*.json schemas/*.yaml $(DESTDIR)$(PREFIX)/share/agwb/schemas/
-	install -m 755 etc/ops/agwb-* $(DESTDIR)$(PREFIX)/share/agwb/ops/
-	install -m 644 etc/agwb.cfg README.md $(DESTDIR)$(PREFIX)/share/doc/agwb/
+include etc/install.mk
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)

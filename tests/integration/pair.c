@@ -206,7 +206,8 @@ int pair_close(void **state)
 {
     struct running *running = *state;
     struct pair *p = running->pair;
-    struct process *all[] = {&p->publisher, &p->consumer, &p->agent, &p->more[0], &p->more[1], &p->provider};
+    struct process *all[] = {&p->publisher, &p->consumer, &p->agent,   &p->more[0],
+                             &p->more[1],   &p->hooks,    &p->provider};
     int rc = 0;
 
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
@@ -402,6 +403,33 @@ void pair_start_python_agent(struct pair *p, const char *const *args)
     char script[PATH_SIZE];
     snprintf(script, sizeof script, "%.400s/tests/agent/agent_pika.py", group.source);
     start_agent(p, (const char *const[]){"/usr/bin/python3", script, NULL}, args);
+}
+
+void pair_start_hooks(struct pair *p, const char *const *args)
+{
+    char path[PATH_SIZE], journal[PATH_SIZE];
+    const char *argv[PROCESS_MAX_ARGS] = {path,        "follow", "--database", p->url,
+                                          "--journal", journal,  "--secret",   PAIR_HOOK_SECRET};
+    size_t n = 8;
+    int ignored;
+
+    program_path("tests/hooks", path);
+    snprintf(journal, sizeof journal, "%s/journal", p->dir);
+    while (*args != NULL)
+        argv[n++] = *args++;
+    process_start(&p->hooks, p->dir, "hooks", argv);
+    WAIT_UNTIL(has_said(&p->hooks, "ready", &ignored));
+}
+
+void pair_hook_message(struct pair *p, const char *provider, const char *from, const char *text)
+{
+    char path[PATH_SIZE];
+    const char *argv[] = {path, "message", provider, "--database", p->url,           "--from",
+                          from, "--text",  text,     "--secret",   PAIR_HOOK_SECRET, NULL};
+
+    program_path("tests/hooks", path);
+    process_start(&p->more[0], p->dir, "message", argv);
+    assert_int_equal(process_wait(&p->more[0]), 0);
 }
 
 int pair_command(struct pair *p, const char *program, const char *const *args, struct buf *out)

@@ -14,7 +14,7 @@ struct pair {
     char dir[PATH_SIZE - 64]; /* the test's own folder */
     char config[PATH_SIZE];
     char vhost[64], database[64], url[256];
-    struct process publisher, consumer, provider, agent;
+    struct process publisher, consumer, provider, agent, hooks;
     struct process more[PAIR_MORE];                   /* whatever else a test starts */
     int publisher_port, consumer_port, provider_port; /* /metrics; the stand-in's */
     int64_t timeout_ms;                               /* of both accounts */
@@ -70,6 +70,13 @@ void pair_start_program(struct pair *p, struct process *process, const char *nam
  * "ready". */
 void pair_start_agent(struct pair *p, const char *const *args);
 void pair_start_python_agent(struct pair *p, const char *const *args);
+
+#define PAIR_HOOK_SECRET "hook-secret"
+/* Reports on each message that the provider takes, signed with PAIR_HOOK_SECRET, into webhook_inbox; with
+ * these further arguments (NULL-terminated). The provider must have been started. */
+void pair_start_hooks(struct pair *p, const char *const *args);
+/* A person's message as this provider posts it, signed, into webhook_inbox. */
+void pair_hook_message(struct pair *p, const char *provider, const char *from, const char *text);
 
 /* Runs a one-shot command of a daemon, e.g. ("agwb-consumer", {"dlq", "list", NULL}); its status, its stdout
  * in *out (owned by the caller) and its stderr in p->more[0].log. */
