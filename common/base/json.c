@@ -8,7 +8,7 @@
 #include <cjson/cJSON.h>
 
 #include "base/arena.h"
-#include "base/json.h"
+#include "base/json_private.h"
 
 struct json {
     cJSON *root;
@@ -36,11 +36,9 @@ static void use_our_allocator(void)
     cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = allocate, .free_fn = free});
 }
 
-struct json *json_parse(const char *bytes, size_t len, struct err *e)
+static struct json *build(const char *bytes, size_t len, struct err *e)
 {
     static once_flag hooks_once = ONCE_FLAG_INIT;
-    if (json_scan(bytes, len, e) != 0)
-        return NULL;
     call_once(&hooks_once, use_our_allocator);
     cJSON *root = cJSON_ParseWithLengthOpts(bytes, len, NULL, false);
     if (root == NULL) {
@@ -49,6 +47,71 @@ struct json *json_parse(const char *bytes, size_t len, struct err *e)
     }
     struct json *j = xcalloc(1, sizeof *j);
     j->root = root;
+    return j;
+}
+
+struct json *json_parse(const char *bytes, size_t len, struct err *e)
+{
+    return json_scan(bytes, len, e) == 0 ? build(bytes, len, e) : NULL;
+}
+
+/* The UTF-16 unit of "\uXXXX" at p, or -1. */
+static long unit_at(const char *p, size_t left)
+{
+    char digits[5] = "";
+
+    if (left < 6 || p[0] != '\\' || p[1] != 'u')
+        return -1;
+    memcpy(digits, p + 2, 4);
+    return strspn(digits, "0123456789abcdefABCDEF") == 4 ? strtol(digits, NULL, 16) : -1;
+}
+
+/* Copies an escape; \u0000 and what is half a pair become what json_parse_foreign says. Returns the bytes
+ * that were read, and adds those that were written. */
+static size_t mend_escape(const char *p, size_t left, char *out, size_t *written)
+{
+    long unit = unit_at(p, left);
+    bool is_pair = unit >= 0xd800 && unit <= 0xdbff && unit_at(p + 6, left - 6) >= 0xdc00 &&
+                   unit_at(p + 6, left - 6) <= 0xdfff;
+    size_t read = is_pair ? 12 : unit >= 0 ? 6 : left < 2 ? left : 2;
+
+    if (unit == 0)
+        return read;
+    if (!is_pair && unit >= 0xd800 && unit <= 0xdfff)
+        p = "\\ufffd";
+    memcpy(out + *written, p, read);
+    *written += read;
+    return read;
+}
+
+/* Into out, which has room for len bytes; returns how many were written. Escapes stand in strings only, so
+ * that nothing else need be told apart. */
+static size_t mend(const char *bytes, size_t len, char *out)
+{
+    size_t written = 0;
+
+    for (size_t at = 0; at < len;) {
+        if (bytes[at] == '\\')
+            at += mend_escape(bytes + at, len - at, out, &written);
+        else
+            out[written++] = bytes[at++];
+    }
+    return written;
+}
+
+struct json *json_parse_foreign(const char *bytes, size_t len, struct err *e)
+{
+    struct json *j = NULL;
+
+    if (len > JSON_FOREIGN_BYTES) {
+        err_set(e, ERR_DATA, 0, "$: more than %d bytes", JSON_FOREIGN_BYTES);
+        return NULL;
+    }
+    char *mended = xrealloc(NULL, 1, len + 1);
+    len = mend(bytes, len, mended);
+    if (json_scan_foreign(mended, len, e) == 0)
+        j = build(mended, len, e);
+    free(mended);
     return j;
 }
 

@@ -33,6 +33,14 @@ struct json_node; /* borrowed from its document; NULL stands for "absent" in eve
 
 /* json_scan, then the tree. NULL and err when the bytes are not acceptable. */
 struct json *json_parse(const char *bytes, size_t len, struct err *e);
+
+/* For what other people's programs write, whom nobody here can tell to write it better: texts up to
+ * JSON_FOREIGN_BYTES, objects of any size (binary data is often written as one), a key twice (the first one
+ * counts), \u0000 (dropped) and half surrogate pairs (read as U+FFFD). At most JSON_FOREIGN_VALUES values,
+ * which bounds the tree. All else as json_parse. */
+enum { JSON_FOREIGN_BYTES = 3 * 1024 * 1024, JSON_FOREIGN_VALUES = 100000 };
+struct json *json_parse_foreign(const char *bytes, size_t len, struct err *e);
+
 void json_free(struct json **j);
 const struct json_node *json_root(const struct json *j);
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
+#include "base/json_private.h"
 #include "base/utf8.h"
 
 enum expect {
@@ -38,6 +38,8 @@ struct scan {
     size_t len, at;
     enum expect expect;
     size_t depth, max_depth;
+    bool is_foreign; /* see json_scan_foreign */
+    uint32_t value_count;
     struct frame *frames;  /* of all open containers, innermost last */
     struct seen_key *keys; /* of all open objects, innermost last */
     size_t key_count;
@@ -365,6 +367,10 @@ static bool is_same_key(const char *a, const char *b)
  * hashes only. */
 static int remember_key(struct scan *s, struct frame *f)
 {
+    if (s->is_foreign) {
+        f->count++;
+        return 0;
+    }
     const char *key = s->bytes + f->key;
     uint32_t hash = hash_key(key);
     const struct seen_key *keys = s->keys + f->first_key;
@@ -475,6 +481,8 @@ static int scan_literal(struct scan *s, const char *word)
 
 static int scan_value(struct scan *s)
 {
+    if (s->is_foreign && ++s->value_count > JSON_FOREIGN_VALUES)
+        return fault(s, "more than %d values", JSON_FOREIGN_VALUES);
     if (s->depth > 0 && !top(s)->is_object) {
         top(s)->count++;
         top(s)->inside = true;
@@ -545,34 +553,44 @@ static int scan_step(struct scan *s)
     return s->at == s->len ? 0 : unexpected(s, "nothing more");
 }
 
+static int scan_text(struct scan *s, size_t max_bytes)
+{
+    bool at_end;
+
+    s->expect = EXPECT_VALUE;
+    if (s->len > max_bytes) {
+        s->at = max_bytes;
+        return fault(s, "more than %zu bytes", max_bytes);
+    }
+    if (s->len >= 3 && memcmp(s->bytes, "\xef\xbb\xbf", 3) == 0)
+        return fault(s, "a byte order mark");
+    do {
+        at_end = s->expect == EXPECT_END;
+        skip_space(s);
+        if (scan_step(s) != 0)
+            return -1;
+    } while (!at_end);
+    return 0;
+}
+
 int json_scan_nested(const char *bytes, size_t len, size_t levels, struct err *e)
 {
     /* Uninitialised on purpose: only what is used is touched. */
     struct seen_key keys[JSON_MAX_DEPTH * JSON_MAX_MEMBERS];
     struct frame frames[JSON_MAX_DEPTH];
-    struct scan s = {
-        .bytes = bytes,
-        .len = len,
-        .expect = EXPECT_VALUE,
-        .max_depth = JSON_MAX_DEPTH - levels,
-        .frames = frames,
-        .keys = keys,
-        .e = e,
-    };
-    if (len > JSON_MAX_BYTES) {
-        s.at = JSON_MAX_BYTES;
-        return fault(&s, "more than %d bytes", JSON_MAX_BYTES);
-    }
-    if (len >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0)
-        return fault(&s, "a byte order mark");
-    bool at_end;
-    do {
-        at_end = s.expect == EXPECT_END;
-        skip_space(&s);
-        if (scan_step(&s) != 0)
-            return -1;
-    } while (!at_end);
-    return 0;
+    struct scan s = {.bytes = bytes, .len = len, .frames = frames, .keys = keys, .e = e};
+
+    s.max_depth = JSON_MAX_DEPTH - levels;
+    return scan_text(&s, JSON_MAX_BYTES);
+}
+
+int json_scan_foreign(const char *bytes, size_t len, struct err *e)
+{
+    struct frame frames[JSON_MAX_DEPTH]; /* uninitialised as well */
+    struct scan s = {.bytes = bytes, .len = len, .frames = frames, .is_foreign = true, .e = e};
+
+    s.max_depth = JSON_MAX_DEPTH;
+    return scan_text(&s, JSON_FOREIGN_BYTES);
 }
 
 int json_scan(const char *bytes, size_t len, struct err *e)

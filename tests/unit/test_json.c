@@ -312,6 +312,104 @@ static void test_json_integers(void **state)
     }
 }
 
+/* --- foreign texts ---------------------------------------------------------------------------------------
+ */
+
+static struct json *parse_foreign(const char *bytes, size_t len, struct err *e)
+{
+    char *copy = malloc(len > 0 ? len : 1); /* of exactly this size, as in scan */
+    assert_non_null(copy);
+    memcpy(copy, bytes, len);
+    *e = (struct err){0};
+    struct json *j = json_parse_foreign(copy, len, e);
+    free(copy);
+    return j;
+}
+
+/* The strings of an array of one string each; NULL = refused with these words. */
+static void test_json_foreign_strings(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *string, *error;
+    } cases[] = {
+        {"[\"a\"]", "a", NULL},
+        {"[\"a\\u0000b\"]", "ab", NULL},
+        {"[\"\\u0000\"]", "", NULL},
+        {"[\"a\\\\u0000\"]", "a\\u0000", NULL}, /* an escaped backslash, then text */
+        {"[\"\\\\\\u0000\"]", "\\", NULL},
+        {"[\"\\ud83d\\ude00\"]", "\xf0\x9f\x98\x80", NULL},
+        {"[\"\\ud83d\"]", "\xef\xbf\xbd", NULL},
+        {"[\"\\ude00\"]", "\xef\xbf\xbd", NULL},
+        {"[\"\\ud83dx\"]", "\xef\xbf\xbdx", NULL},
+        {"[\"\\ud83d\\u0041\"]",
+         "\xef\xbf\xbd"
+         "A",
+         NULL},
+        {"[\"\\ud83d\\ud83d\\ude00\"]", "\xef\xbf\xbd\xf0\x9f\x98\x80", NULL},
+        {"[\"\\ude00\\ud83d\"]", "\xef\xbf\xbd\xef\xbf\xbd", NULL},
+        {"[\"\\ud83d\\u0000\"]", "\xef\xbf\xbd", NULL},
+        {"[\"\\n\"]", "\n", NULL},
+        {"[\"\\u00\"]", NULL, "four hexadecimal"},
+        {"[\"\\", NULL, "unknown escape"},
+        {"[\"\\u", NULL, "four hexadecimal"},
+        {"[\"\\ud83d\\u", NULL, "four hexadecimal"},
+        {"[\"\xff\"]", NULL, "not UTF-8"},
+        {"[\"a\nb\"]", NULL, "control character"},
+        {"", NULL, "the text ends"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct err e;
+        struct json *j = parse_foreign(cases[i].text, strlen(cases[i].text), &e);
+        const char *string = j == NULL ? NULL : json_str(json_item(json_root(j), 0));
+        if (cases[i].string == NULL ? j != NULL || strstr(e.text, cases[i].error) == NULL
+                                    : string == NULL || strcmp(string, cases[i].string) != 0)
+            fail_msg("%s: \"%s\" %s", cases[i].text, string == NULL ? "" : string, e.text);
+        json_free(&j);
+    }
+}
+
+static struct json *parse_repeated(const char *begin, const char *unit, size_t count, const char *end,
+                                   struct err *e)
+{
+    struct buf b;
+    buf_init(&b, (size_t)2 * JSON_FOREIGN_BYTES);
+    buf_add_str(&b, begin);
+    for (size_t i = 0; i < count; i++)
+        buf_add_str(&b, unit);
+    buf_add_str(&b, end);
+    assert_false(b.failed);
+    struct json *j = parse_foreign(b.data, b.len, e);
+    buf_fini(&b);
+    return j;
+}
+
+static void test_json_foreign_limits(void **state)
+{
+    (void)state;
+    struct err e;
+    struct json *j = parse_foreign("{\"a\":1,\"a\":2}", 13, &e);
+    int64_t first = 0;
+    assert_true(json_int(json_member(json_root(j), "a"), &first) && first == 1);
+    json_free(&j);
+    j = parse_repeated("{\"z\":1", ",\"a\":1", JSON_MAX_MEMBERS * 4, "}", &e);
+    assert_non_null(j);
+    json_free(&j);
+    /* the array is a value as well */
+    j = parse_repeated("[0", ",0", JSON_FOREIGN_VALUES - 2, "]", &e);
+    assert_non_null(j);
+    json_free(&j);
+    assert_null(parse_repeated("[0", ",0", JSON_FOREIGN_VALUES - 1, "]", &e));
+    assert_non_null(strstr(e.text, "more than 100000 values"));
+    j = parse_repeated("\"", "a", JSON_FOREIGN_BYTES - 2, "\"", &e);
+    assert_non_null(j);
+    json_free(&j);
+    assert_null(parse_repeated("\"", "a", JSON_FOREIGN_BYTES - 1, "\"", &e));
+    assert_string_equal(e.text, "$: more than 3145728 bytes");
+    assert_null(parse_repeated("", "[", JSON_MAX_DEPTH + 1, "", &e));
+    assert_non_null(strstr(e.text, "more than 32 levels"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -327,6 +425,8 @@ int main(void)
         cmocka_unit_test(test_json_values),
         cmocka_unit_test(test_json_walks),
         cmocka_unit_test(test_json_integers),
+        cmocka_unit_test(test_json_foreign_strings),
+        cmocka_unit_test(test_json_foreign_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
