@@ -7,7 +7,7 @@
 
 #include "base/json.h"
 #include "base/utf8.h"
-#include "consumer/dlq_record.h"
+#include "base/record.h"
 #include "consumer/dlq_store.h"
 
 enum { BAR_WIDTH = 30 };

@@ -47,21 +47,6 @@ void dlq_store_close(struct dlq_store **s)
     *s = NULL;
 }
 
-/* A command is not started again by anyone: what a daemon would wait for has failed it. */
-static struct db_result *ask(struct db_session *db, const char *sql, const struct db_params *p, struct err *e)
-{
-    struct err why = {.class = ERR_NONE};
-    struct db_result *r = db_session_query(db, sql, p, &why);
-
-    if (r)
-        return r;
-    if (why.class == ERR_CONFIG)
-        err_set(e, ERR_CONFIG, why.code, "%s: run agwb-publisher migrate?", why.text);
-    else
-        err_set(e, why.class == ERR_TEMPORARY ? ERR_UNAVAILABLE : why.class, why.code, "%s", why.text);
-    return NULL;
-}
-
 int dlq_store_hold(struct dlq_store *s, const char *queue, struct err *e)
 {
     struct db_result *r;
@@ -74,7 +59,7 @@ int dlq_store_hold(struct dlq_store *s, const char *queue, struct err *e)
         return -1;
     db_params_clear(&s->params);
     db_param_text(&s->params, queue);
-    r = ask(s->holder, "select agwb.hold_queue($1)", &s->params, e);
+    r = peers_ask(s->holder, "select agwb.hold_queue($1)", &s->params, e);
     if (!r)
         return -1;
     if (!db_is_null(r, 0, 0))
@@ -88,21 +73,22 @@ struct db_result *dlq_store_inspect(struct dlq_store *s, const struct dlq_messag
     db_params_clear(&s->params);
     db_param_text(&s->params, m->id);
     db_param_text(&s->params, m->original_id);
-    return ask(s->db,
-               "select state, kind, attempts, replays, account, channel, address, workspace_id, reason, "
-               "provider_message_id, accepted_at, settled_at, job_id, job_status, job_error "
-               "from agwb.inspect_message($1, $2)",
-               &s->params, e);
+    return peers_ask(
+        s->db,
+        "select state, kind, attempts, replays, account, channel, address, workspace_id, reason, "
+        "provider_message_id, accepted_at, settled_at, job_id, job_status, job_error "
+        "from agwb.inspect_message($1, $2)",
+        &s->params, e);
 }
 
 struct db_result *dlq_store_attempts(struct dlq_store *s, const struct dlq_message *m, struct err *e)
 {
     db_params_clear(&s->params);
     db_param_text(&s->params, m->id);
-    return ask(s->db,
-               "select started_at, account, outcome, disposition, http_status, provider_code, detail "
-               "from agwb.list_attempts($1)",
-               &s->params, e);
+    return peers_ask(s->db,
+                     "select started_at, account, outcome, disposition, http_status, provider_code, detail "
+                     "from agwb.list_attempts($1)",
+                     &s->params, e);
 }
 
 static int read_verdict(const char *word, enum dlq_verdict *verdict, struct err *e)
@@ -137,7 +123,7 @@ int dlq_store_begin_replay(struct dlq_store *s, const struct dlq_message *m, boo
     db_param_text(p, s->who);
     db_param_bool(p, again);
     db_param_bool(p, dry);
-    r = ask(s->db, "select id, n, verdict from agwb.begin_replay($1, $2, $3, $4, $5, $6, $7)", p, e);
+    r = peers_ask(s->db, "select id, n, verdict from agwb.begin_replay($1, $2, $3, $4, $5, $6, $7)", p, e);
     if (!r)
         return -1;
     begun->audit_id = db_int(r, 0, 0);
@@ -158,7 +144,7 @@ int dlq_store_begin(struct dlq_store *s, enum dlq_verb action, const struct dlq_
     db_param_text(p, m->id);
     db_param_text(p, m->queue->name);
     db_param_text(p, s->who);
-    r = ask(s->db, "select agwb.begin_action($1, $2, $3, $4)", p, e);
+    r = peers_ask(s->db, "select agwb.begin_action($1, $2, $3, $4)", p, e);
     if (!r)
         return -1;
     *audit_id = db_int(r, 0, 0);
@@ -172,7 +158,7 @@ int dlq_store_end(struct dlq_store *s, int64_t audit_id, struct err *e)
 
     db_params_clear(&s->params);
     db_param_int8(&s->params, audit_id);
-    r = ask(s->db, "select agwb.end_action($1)", &s->params, e);
+    r = peers_ask(s->db, "select agwb.end_action($1)", &s->params, e);
     if (!r)
         return -1;
     db_result_free(&r);

@@ -1,5 +1,5 @@
 /* Named values in two forms. */
-#include "consumer/dlq_record.h"
+#include "base/record.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -1,7 +1,7 @@
-/* One record of `dlq`'s output: a row of named values, as "  name  value" lines for people or as a JSON
+/* What commands print: a row of named values, as "  name  value" lines for people or as a JSON
  * object, so that both say the same. Pure. */
-#ifndef AGWB_CONSUMER_DLQ_RECORD_H
-#define AGWB_CONSUMER_DLQ_RECORD_H
+#ifndef AGWB_BASE_RECORD_H
+#define AGWB_BASE_RECORD_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -9,7 +9,7 @@
 
 #include "base/json.h"
 #include "consumer/dlq_output.h"
-#include "consumer/dlq_record.h"
+#include "base/record.h"
 
 static void test_dlq_output_cleans_foreign_texts(void **state)
 {
