@@ -474,6 +474,7 @@ void outbox_turn(struct outbox *o)
 {
     while (o->queued > 0 && publish_next(o))
         ;
+    broker_flush(o->deps.broker);
     if (o->published.count == 0 && o->dismissed.count == 0)
         o->behind = false;
     if (!db_is_up(o->deps.db) || loop_now_ms(o->deps.loop) < o->record_after)

@@ -203,8 +203,17 @@ void broker_after_write(struct broker *b)
         loop_timer_start(b->kick, 0);
 }
 
+void broker_flush(struct broker *b)
+{
+    struct err why;
+
+    if (b->state == BROKER_UP && b->burst.len > 0 && broker_burst_send(&b->burst, b->fd, &why) != 0)
+        broker_break(b, &why);
+}
+
 static void disconnect(struct broker *b)
 {
+    buf_clear(&b->burst);
     loop_watch_free(&b->watch);
     close(b->fd);
     b->fd = -1;
@@ -270,6 +279,7 @@ static void on_readable(void *arg, int events)
 
 static void on_kick(void *arg)
 {
+    broker_flush(arg);
     on_readable(arg, LOOP_READ);
 }
 
@@ -307,6 +317,7 @@ struct broker *broker_new(struct loop *l, const struct broker_settings *s, const
     b->kick = loop_timer_new(l, on_kick, b);
     b->host = (size_t)(random_u64() % s->host_count);
     broker_content_init(&b->content, s->max_body_bytes);
+    broker_burst_init(&b->burst);
     if (s->confirms)
         broker_window_init(&b->window);
     dial(b);
@@ -332,6 +343,7 @@ void broker_free(struct broker **broker)
     if (b == NULL)
         return;
     *broker = NULL;
+    broker_flush(b);
     loop_timer_free(&b->timer);
     loop_timer_free(&b->kick);
     if (b->conn != NULL) {
@@ -343,6 +355,7 @@ void broker_free(struct broker **broker)
     broker_plan_release(&b->plan);
     broker_content_fini(&b->content);
     broker_window_fini(&b->window);
+    buf_fini(&b->burst);
     free(b);
 }
 

@@ -127,9 +127,12 @@ uint64_t broker_reconnects(const struct broker *b); /* successful connects after
 
 /* Publishes persistent and mandatory. 0: taken into the window, on_confirm(cookie) will follow. -1 and
  * err: nothing was sent and no on_confirm follows: ERR_TEMPORARY (no room, down) or ERR_DATA (a string too
- * long, body too large). Flushes are the module's business. */
+ * long, body too large). What a turn publishes is written at once in the next one, or by broker_flush. */
 int broker_publish(struct broker *b, const struct broker_message *m, uint64_t cookie,
                    struct err *e) MUST_CHECK;
+
+/* Writes what was published in this turn. Not from inside a handler. */
+void broker_flush(struct broker *b);
 
 /* Acks one delivery, or with `multiple` all up to this tag. False when the epoch is over (the broker will
  * redeliver). */
@@ -161,6 +164,21 @@ struct broker_session;
 /* Connects to the first host that answers, carries out nothing of the topology, selects confirms. */
 struct broker_session *broker_session_open(const struct broker_settings *s, struct err *e);
 void broker_session_close(struct broker_session **session);
+/* Counts of a queue; it need not exist. */
+int broker_session_look(struct broker_session *bs, const char *queue, struct broker_queue_info *info,
+                        struct err *e) MUST_CHECK;
+/* Compares an existing queue with what is wanted by declaring it, which changes nothing: -1 and err
+ * (ERR_CONFIG) name the first argument that differs and the way out, or the right that is missing. The
+ * session stays usable. */
+int broker_session_compare(struct broker_session *bs, const struct topology_queue *q,
+                           struct err *e) MUST_CHECK;
+/* Declares a queue of this session alone, which the broker names and deletes when it ends. */
+enum { BROKER_NAME_SIZE = 256 };
+int broker_session_temporary(struct broker_session *bs, char name[BROKER_NAME_SIZE],
+                             struct err *e) MUST_CHECK;
+/* "RabbitMQ 3.10.8", or what the server calls itself. */
+enum { BROKER_PRODUCT_SIZE = 96 };
+void broker_session_product(struct broker_session *bs, char out[BROKER_PRODUCT_SIZE]);
 /* The queue's ready messages; -1 and err when it is missing. */
 int broker_session_count(struct broker_session *bs, const char *queue, uint32_t *messages,
                          struct err *e) MUST_CHECK;

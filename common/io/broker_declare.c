@@ -47,16 +47,24 @@ static int declare_exchange(amqp_connection_state_t conn, const char *name, bool
     return 0;
 }
 
-static int declare_queue(amqp_connection_state_t conn, const struct topology_queue *q, bool passive,
-                         struct err *e)
+static int declare_alone(amqp_connection_state_t conn, amqp_channel_t channel, const struct topology_queue *q,
+                         bool passive, struct err *e)
 {
     amqp_table_entry_t entries[TOPOLOGY_MAX_ARGS];
     for (size_t i = 0; i < q->arg_count; i++)
         entries[i] = (amqp_table_entry_t){amqp_cstring_bytes(q->args[i].name), field_of(&q->args[i])};
     amqp_table_t arguments = passive ? amqp_empty_table : (amqp_table_t){(int)q->arg_count, entries};
-    amqp_queue_declare(conn, BROKER_CHANNEL, amqp_cstring_bytes(q->name), passive, 1, 0, 0, arguments);
+    amqp_queue_declare(conn, channel, amqp_cstring_bytes(q->name), passive, 1, 0, 0, arguments);
     if (check_last(conn, "queue", q->name, e) != 0)
         return explain_mismatch(q->name, e);
+    return 0;
+}
+
+static int declare_queue(amqp_connection_state_t conn, const struct topology_queue *q, bool passive,
+                         struct err *e)
+{
+    if (declare_alone(conn, BROKER_CHANNEL, q, passive, e) != 0)
+        return -1;
     if (passive || q->bind_exchange == NULL)
         return 0;
     amqp_queue_bind(conn, BROKER_CHANNEL, amqp_cstring_bytes(q->name), amqp_cstring_bytes(q->bind_exchange),
@@ -163,7 +171,32 @@ int broker_send_cancel_all(amqp_connection_state_t conn, const struct broker_set
     return status;
 }
 
-/* --- counting --- */
+/* --- looking --- */
+
+/* A refusal has closed the channel. The library does not answer by itself, and the number could not be opened
+ * again. */
+static int answer_close(amqp_connection_state_t conn, struct err *e)
+{
+    amqp_channel_close_ok_t close_ok = {0};
+    int status = amqp_send_method(conn, BROKER_COUNT_CHANNEL, AMQP_CHANNEL_CLOSE_OK_METHOD, &close_ok);
+    return status == AMQP_STATUS_OK ? 0 : broker_status_error(status, "channel", e);
+}
+
+int broker_compare_queue(amqp_connection_state_t conn, const struct topology_queue *q, bool *broken,
+                         struct err *e)
+{
+    amqp_channel_open(conn, BROKER_COUNT_CHANNEL);
+    *broken = broker_check_reply(amqp_get_rpc_reply(conn), "channel", e) != 0;
+    if (*broken)
+        return -1;
+    if (declare_alone(conn, BROKER_COUNT_CHANNEL, q, false, e) != 0) {
+        *broken = e->class != ERR_CONFIG || answer_close(conn, e) != 0;
+        return -1;
+    }
+    *broken = broker_check_reply(amqp_channel_close(conn, BROKER_COUNT_CHANNEL, AMQP_REPLY_SUCCESS),
+                                 "channel", e) != 0;
+    return *broken ? -1 : 0;
+}
 
 int broker_count_queue(amqp_connection_state_t conn, const char *queue, struct broker_queue_info *info,
                        struct err *e)
@@ -185,11 +218,8 @@ int broker_count_queue(amqp_connection_state_t conn, const char *queue, struct b
     bool missing = e->class == ERR_CONFIG && e->code == AMQP_NOT_FOUND;
     if (!missing)
         return failed;
-    amqp_channel_close_ok_t close_ok = {
-        0}; /* the library does not answer by itself, and the number could not be opened again */
-    int status = amqp_send_method(conn, BROKER_COUNT_CHANNEL, AMQP_CHANNEL_CLOSE_OK_METHOD, &close_ok);
-    if (status != AMQP_STATUS_OK)
-        return broker_status_error(status, "channel", e);
+    if (answer_close(conn, e) != 0)
+        return -1;
     *e = (struct err){0};
     return 0;
 }

@@ -3,10 +3,12 @@
  *
  *   broker.c          life cycle: states, reconnecting, pause, acks, queue queries
  *   broker_connect.c  a connection up to its open channel, and its end; blocking, so on the worker pool
- *   broker_declare.c  topology, prefetch, consumers, queue counts; blocking too, but for what is sent while
- * up broker_frames.c   the frames that arrive while up: read without blocking, dispatched broker_content.c
- * method, header and body frames put together to one message broker_publish.c  outgoing messages and the
- * window of unconfirmed ones broker_session.c  the blocking one-shot connection of commands */
+ *   broker_declare.c  topology, prefetch, consumers, queue counts; blocking too, but for what is sent up
+ *   broker_frames.c   the frames that arrive while up: read without blocking, dispatched
+ *   broker_content.c  method, header and body frames put together to one message
+ *   broker_publish.c  outgoing messages and the window of unconfirmed ones
+ *   broker_burst.c    the frames of many of them in one write
+ *   broker_session.c  the blocking one-shot connection of commands */
 #ifndef AGWB_IO_BROKER_PRIVATE_H
 #define AGWB_IO_BROKER_PRIVATE_H
 
@@ -83,6 +85,10 @@ int broker_send_cancel_all(amqp_connection_state_t conn, const struct broker_set
                            unsigned generation) MUST_CHECK;
 /* Which of the consumes a tag belongs to, of whatever generation; -1 for none. */
 int broker_consumer_index(amqp_bytes_t tag, size_t consume_count);
+/* Blocking: declares the queue with its arguments on BROKER_COUNT_CHANNEL, which a refusal closes. *broken:
+ * the connection is of no more use. */
+int broker_compare_queue(amqp_connection_state_t conn, const struct topology_queue *q, bool *broken,
+                         struct err *e) MUST_CHECK;
 /* Blocking: passive declare on BROKER_COUNT_CHANNEL, which is opened and closed for it. A missing queue is no
  * error. */
 int broker_count_queue(amqp_connection_state_t conn, const char *queue, struct broker_queue_info *info,
@@ -147,6 +153,14 @@ int broker_message_check(const struct broker_message *m, size_t frame_max, size_
  * drop the connection. */
 int broker_message_write(amqp_connection_state_t conn, const struct broker_message *m) MUST_CHECK;
 
+/* --- broker_burst.c: what a turn publishes, on plain TCP --- */
+void broker_burst_init(struct buf *burst);
+/* Encodes a message that broker_message_check has passed. */
+void broker_burst_add(struct buf *burst, const struct broker_message *m, size_t frame_max);
+bool broker_burst_is_full(const struct buf *burst); /* send it now */
+/* Writes all of it and empties it. -1 and err: a part of a frame may be out, drop the connection. */
+int broker_burst_send(struct buf *burst, int fd, struct err *e) MUST_CHECK;
+
 /* --- broker.c and broker_frames.c --- */
 
 enum broker_state { BROKER_WAITING = 0, BROKER_DIALING, BROKER_UP, BROKER_BROKEN };
@@ -178,6 +192,7 @@ struct broker {
     struct err fault; /* why broken */
     struct broker_content content;
     struct broker_window window;
+    struct buf burst; /* frames of publishes that are in the window and not written yet */
 };
 
 /* The connection is of no more use; the loss is reported in the next read phase. Of two faults the broker's

@@ -229,10 +229,11 @@ static bool is_writable(int fd)
     return poll(&p, 1, 0) == 1 && p.revents == POLLOUT;
 }
 
+/* While a burst gathers, its first message has asked the socket. */
 static bool may_publish(const struct broker *b)
 {
     return b->state == BROKER_UP && b->settings.confirms && !b->blocked && b->window.bytes < WINDOW_BYTES &&
-           is_writable(b->fd);
+           (b->burst.len > 0 || is_writable(b->fd));
 }
 
 /* Slots free up in order, so one that waits long may hold back others behind it. */
@@ -259,6 +260,28 @@ size_t broker_unconfirmed(const struct broker *b)
     return b->window.count;
 }
 
+/* Some or all of it may be out when that fails: what became of it is for on_confirm to say. */
+static void write_now(struct broker *b, const struct broker_message *m)
+{
+    int status = broker_message_write(b->conn, m);
+    if (status == AMQP_STATUS_OK) {
+        broker_after_write(b);
+        return;
+    }
+    struct err why;
+    broker_status_error(status, "publish", &why);
+    broker_break(b, &why);
+}
+
+static void write_soon(struct broker *b, const struct broker_message *m)
+{
+    broker_burst_add(&b->burst, m, (size_t)amqp_get_frame_max(b->conn));
+    if (broker_burst_is_full(&b->burst))
+        broker_flush(b);
+    else
+        loop_timer_start(b->kick, 0);
+}
+
 int broker_publish(struct broker *b, const struct broker_message *m, uint64_t cookie, struct err *e)
 {
     if (b->state != BROKER_UP)
@@ -269,15 +292,10 @@ int broker_publish(struct broker *b, const struct broker_message *m, uint64_t co
     if (!may_publish(b) || free_slots(&b->window) == 0)
         return err_set(e, ERR_TEMPORARY, 0,
                        b->blocked ? "the broker blocks publishing" : "too much is unconfirmed");
-    int status = broker_message_write(b->conn, m);
     window_add(&b->window, m->message_id, cookie, loop_now_ms(b->loop), bytes);
-    if (status !=
-        AMQP_STATUS_OK) { /* some or all of it may be out: what became of it is for on_confirm to say */
-        struct err why;
-        broker_status_error(status, "publish", &why);
-        broker_break(b, &why);
-        return 0;
-    }
-    broker_after_write(b);
+    if (b->settings.tls)
+        write_now(b, m);
+    else
+        write_soon(b, m);
     return 0;
 }

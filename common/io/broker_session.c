@@ -3,7 +3,9 @@
  * allow. */
 #include "io/broker_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/time.h>
 
 #include "base/backoff.h"
@@ -130,18 +132,73 @@ static int unexpected_frame(const amqp_frame_t *f, struct err *e)
 
 /* --- queues --- */
 
-int broker_session_count(struct broker_session *bs, const char *queue, uint32_t *messages, struct err *e)
+int broker_session_look(struct broker_session *bs, const char *queue, struct broker_queue_info *info,
+                        struct err *e)
 {
-    struct broker_queue_info info;
     struct err why = {0};
     if (check_usable(bs, e) != 0)
         return -1;
-    if (broker_count_queue(bs->conn, queue, &info, &why) != 0) {
-        fail(bs, &why);
-        if (e != NULL)
-            *e = why;
+    if (broker_count_queue(bs->conn, queue, info, &why) == 0)
+        return 0;
+    fail(bs, &why);
+    if (e != NULL)
+        *e = why;
+    return -1;
+}
+
+int broker_session_compare(struct broker_session *bs, const struct topology_queue *q, struct err *e)
+{
+    bool broken = false;
+    if (check_usable(bs, e) != 0)
         return -1;
+    int rc = broker_compare_queue(bs->conn, q, &broken, e);
+    if (broken)
+        fail(bs, e);
+    return rc;
+}
+
+int broker_session_temporary(struct broker_session *bs, char name[BROKER_NAME_SIZE], struct err *e)
+{
+    if (check_usable(bs, e) != 0)
+        return -1;
+    const amqp_queue_declare_ok_t *ok =
+        amqp_queue_declare(bs->conn, BROKER_CHANNEL, amqp_empty_bytes, 0, 0, 1, 1, amqp_empty_table);
+    if (ok == NULL || ok->queue.len >= BROKER_NAME_SIZE) {
+        if (broker_check_reply(amqp_get_rpc_reply(bs->conn), "temporary queue", e) == 0)
+            err_set(e, ERR_UNAVAILABLE, 0, "temporary queue: the broker's name for it is too long");
+        return fail(bs, e);
     }
+    memcpy(name, ok->queue.bytes, ok->queue.len);
+    name[ok->queue.len] = '\0';
+    return 0;
+}
+
+static const char *server_text(const amqp_table_t *properties, const char *key, char out[32])
+{
+    for (int i = 0; i < properties->num_entries; i++) {
+        const amqp_table_entry_t *t = &properties->entries[i];
+        if (t->value.kind == AMQP_FIELD_KIND_UTF8 && t->key.len == strlen(key) &&
+            memcmp(t->key.bytes, key, t->key.len) == 0) {
+            snprintf(out, 32, "%.*s", (int)t->value.value.bytes.len, (const char *)t->value.value.bytes.bytes);
+            return out;
+        }
+    }
+    return "?";
+}
+
+void broker_session_product(struct broker_session *bs, char out[BROKER_PRODUCT_SIZE])
+{
+    const amqp_table_t *properties = amqp_get_server_properties(bs->conn);
+    char product[32], version[32];
+    snprintf(out, BROKER_PRODUCT_SIZE, "%s %s", server_text(properties, "product", product),
+             server_text(properties, "version", version));
+}
+
+int broker_session_count(struct broker_session *bs, const char *queue, uint32_t *messages, struct err *e)
+{
+    struct broker_queue_info info;
+    if (broker_session_look(bs, queue, &info, e) != 0)
+        return -1;
     if (!info.exists)
         return err_set(e, ERR_CONFIG, AMQP_NOT_FOUND, "queue '%s' does not exist", queue);
     *messages = info.messages;
