@@ -1,0 +1,155 @@
+/* See bench.h: publishing as fast as the broker confirms. */
+#include "tests/bench/bench.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "io/broker.h"
+#include "io/loop.h"
+
+typedef void body_fn(struct buf *b, int64_t n);
+
+struct pump {
+    struct loop *loop;
+    struct broker *broker;
+    const char *queue;
+    body_fn *write;
+    int64_t body_bytes, next, end, confirmed, window, failed;
+    int64_t begun_us;
+    struct buf body;
+    struct err *err;
+};
+
+static void publish_some(void *arg)
+{
+    struct pump *p = arg;
+    struct err ignored;
+    char id[32];
+
+    while (broker_is_up(p->broker) && p->next < p->end &&
+           (int64_t)broker_unconfirmed(p->broker) < p->window && broker_room(p->broker) > 0) {
+        buf_clear(&p->body);
+        if (p->write)
+            p->write(&p->body, p->next);
+        else
+            for (int64_t i = 0; i < p->body_bytes; i++)
+                buf_add_char(&p->body, 'x');
+        snprintf(id, sizeof id, "bench-%" PRId64, p->next);
+        const struct broker_message m = {.exchange = "",
+                                         .routing_key = p->queue,
+                                         .body = buf_str(&p->body),
+                                         .body_len = p->body.len,
+                                         .message_id = id,
+                                         .content_type = "application/json",
+                                         .expiration_ms = -1};
+        if (broker_publish(p->broker, &m, 0, &ignored) != 0)
+            break;
+        p->next++;
+    }
+}
+
+static void on_up(void *arg)
+{
+    struct pump *p = arg;
+    if (p->begun_us == 0)
+        p->begun_us = clock_mono_us();
+}
+
+static void on_trouble(void *arg, const struct err *why)
+{
+    struct pump *p = arg;
+    *p->err = *why;
+    loop_stop(p->loop);
+}
+
+static void on_confirm(void *arg, uint64_t cookie, enum broker_confirm result)
+{
+    struct pump *p = arg;
+
+    (void)cookie;
+    p->failed += result != BROKER_CONFIRMED;
+    if (++p->confirmed == p->end)
+        loop_stop(p->loop);
+}
+
+static void on_delivery(void *arg, const struct broker_delivery *d)
+{
+    (void)arg;
+    (void)d;
+}
+
+static void on_blocked(void *arg, bool blocked)
+{
+    (void)arg;
+    (void)blocked;
+}
+
+static int run(struct pump *p, const char *amqp, struct err *e)
+{
+    static const struct broker_handlers HANDLERS = {.on_up = on_up,
+                                                    .on_down = on_trouble,
+                                                    .on_refused = on_trouble,
+                                                    .on_delivery = on_delivery,
+                                                    .on_confirm = on_confirm,
+                                                    .on_blocked = on_blocked};
+    const struct broker_settings settings = {.hosts = &amqp,
+                                             .host_count = 1,
+                                             .user = "guest",
+                                             .password = "guest",
+                                             .vhost = "/",
+                                             .heartbeat_s = 30,
+                                             .connect_timeout_ms = 5000,
+                                             .connection_name = "bench",
+                                             .confirms = true,
+                                             .confirm_timeout_ms = 60000,
+                                             .max_body_bytes = 1 << 20};
+    p->loop = loop_new();
+    p->err = e;
+    buf_init(&p->body, 1 << 20);
+    p->broker = broker_new(p->loop, &settings, &HANDLERS, p);
+    loop_on_turn(p->loop, publish_some, p);
+    loop_run(p->loop);
+    double seconds = (double)(clock_mono_us() - p->begun_us) / 1e6;
+    broker_free(&p->broker);
+    loop_free(&p->loop);
+    buf_fini(&p->body);
+    if (p->confirmed < p->end || p->failed > 0)
+        return e->text[0] ? -1 : err_set(e, ERR_DATA, 0, "%" PRId64 " messages were not taken", p->failed);
+    printf("{\"rate\":%.0f,\"seconds\":%.4f,\"cpu_ms\":%.1f}\n", (double)p->end / seconds, seconds, cpu_ms());
+    return 0;
+}
+
+int pump_run(const char *amqp, const char *queue, int64_t count, int64_t window, int64_t body_bytes,
+             struct err *e)
+{
+    struct pump p = {.queue = queue, .end = count, .window = window, .body_bytes = body_bytes};
+    return run(&p, amqp, e);
+}
+
+static int64_t reply_first;
+
+static void write_reply(struct buf *b, int64_t n)
+{
+    int64_t contact = reply_first + n;
+
+    buf_printf(b,
+               "{\"messageId\":\"bench-%" PRId64 "\",\"timestamp\":%" PRId64
+               ",\"status\":\"success\",\"contact\":{\"phoneNumber\":\"+1202%07" PRId64 "\"},"
+               "\"response\":{\"type\":\"text\",\"text\":\"",
+               contact, clock_wall_ms() / 1000, 5000000 + contact % 4000000);
+    for (int i = 0; i < 24; i++)
+        buf_add_str(b, "An answer of the usual length. ");
+    buf_add_str(b, "\"},\"agentMetadata\":{\"processingTime\":1.5,\"tokensUsed\":120}}");
+}
+
+int replies_run(const char *amqp, int64_t first, int64_t count, struct err *e)
+{
+    struct pump p = {.queue = "wb_queue", .write = write_reply, .end = count, .window = 1000};
+
+    reply_first = first;
+    return run(&p, amqp, e);
+}
