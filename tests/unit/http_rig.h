@@ -274,7 +274,7 @@ struct outcome {
     int code, status;
     char text[256], body[512], one[64], two[64];
     size_t body_len;
-    bool cut, reused;
+    bool cut, reused, blocked;
     int64_t retry_after_ms;
     struct http_timing timing;
 };
@@ -314,6 +314,7 @@ static void on_done(void *arg, const struct http_result *r)
     o->body_len = r->body_len;
     o->cut = r->body_cut;
     o->reused = r->connection_reused;
+    o->blocked = r->blocked;
     o->retry_after_ms = r->retry_after_ms;
     o->timing = r->timing;
     copy(o->text, sizeof o->text, r->text);
@@ -349,20 +350,20 @@ static const char *url_of(const char *path)
     return url;
 }
 
-static struct http_request request_to(const char *url)
+static inline struct http_request request_to(const char *url)
 {
     return (struct http_request){
         .method = "POST", .url = url, .body = "{\"a\":1}", .body_len = 7, .timeout_ms = 10000};
 }
 
-static void start(const struct http_request *r, struct outcome *o)
+static inline void start(const struct http_request *r, struct outcome *o)
 {
     struct err e;
     pending++;
     assert_int_equal(http_send(http, r, on_done, o, &e), 0);
 }
 
-static struct outcome get(const struct http_request *r)
+static inline struct outcome get(const struct http_request *r)
 {
     struct outcome o = {.calls = 0};
     start(r, &o);
@@ -373,7 +374,7 @@ static struct outcome get(const struct http_request *r)
     return o;
 }
 
-static struct outcome post(const char *path)
+static inline struct outcome post(const char *path)
 {
     struct http_request r = request_to(url_of(path));
     return get(&r);

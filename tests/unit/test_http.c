@@ -501,6 +501,28 @@ static void test_http_stuck_lookup_blocks_nobody(void **state)
         sched_yield();
 }
 
+/* Loopback is not public: neither by a new connection nor by one that another request has opened. */
+static void test_http_public_only(void **state)
+{
+    (void)state;
+    struct http_request r = request_to(url_of("/ok"));
+    r.public_only = true;
+    for (int i = 0; i < 2; i++) {
+        struct outcome o = get(&r);
+        assert_int_equal(o.fate, HTTP_NOT_SENT);
+        assert_true(o.blocked);
+        assert_int_equal(o.code, i == 0 ? 7 : 42);
+        assert_int_equal(atomic_load(&server.requests), i);
+        if (i == 0)
+            assert_false(post("/ok").blocked); /* leaves its connection behind */
+    }
+    char url[64];
+    snprintf(url, sizeof url, "http://localhost:%d/ok", server.port); /* every address of a name */
+    r.url = url;
+    assert_true(get(&r).blocked);
+    assert_int_equal(atomic_load(&server.requests), 1);
+}
+
 static void test_http_fate_names(void **state)
 {
     (void)state;
@@ -539,6 +561,7 @@ int main(void)
         TEST(test_http_answer_before_deadline_after_stall),
         TEST(test_http_unknown_host_is_not_sent),
         TEST(test_http_stuck_lookup_blocks_nobody),
+        TEST(test_http_public_only),
         cmocka_unit_test(test_http_fate_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
