@@ -38,6 +38,7 @@ struct webhook_message {
     const char *user_id; /* the provider's own id of the person where it has one: BSUID, Instagram, visitor */
     const char *name;
     const char *text; /* never empty: the caption, or "[image]", "[location: ...]" for what has no text */
+    size_t cut_from;  /* characters the text had before it was cut to 64 KiB; 0 = it is whole */
     const char *content_type; /* "text", "image", "document", "audio", "video", "sticker", "location",
                                * "contacts", "interactive"; static */
     const char *media_url, *media_id, *media_type, *media_name;
@@ -71,17 +72,25 @@ struct webhook_events {
     size_t message_count;
     struct webhook_receipt *receipts;
     size_t receipt_count;
-    char ignored[WEBHOOK_REASON_SIZE]; /* the first thing that was passed over and why; "" = nothing was */
+    /* The first thing that was passed over, or the first text that was cut, and why; "" = nothing was. */
+    char ignored[WEBHOOK_REASON_SIZE];
+    bool is_full; /* there were more than WEBHOOK_EVENTS_MAX: parse refuses the row */
 };
-/* For the providers' parsers: the next element, zeroed; NULL beyond WEBHOOK_EVENTS_MAX. */
+/* For the providers' parsers: the next element, zeroed, valid until the next one; NULL beyond
+ * WEBHOOK_EVENTS_MAX. */
 struct webhook_message *webhook_add_message(struct webhook_events *ev);
 struct webhook_receipt *webhook_add_receipt(struct webhook_events *ev);
-/* Notes why something was passed over; the first reason stays. */
+/* Notes why something was passed over; the first reason stays. In what comes from outside, all but printable
+ * ASCII becomes '?', and of a number only the last 3 digits stay. */
 void webhook_ignore(struct webhook_events *ev, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* What an account's settings say to a hint of the payload. */
+enum webhook_match { WEBHOOK_MATCH_NO = 0, WEBHOOK_MATCH_UNKNOWN /* they say nothing */, WEBHOOK_MATCH_YES };
 
 struct webhook_provider {
     const char *name;             /* webhook_inbox.provider */
     const char *account_provider; /* of the accounts it can belong to: config_account.provider; NULL = any */
+    const char *preset;           /* and their option preset; NULL = any */
     /* Is it from whom it says? 0; 1: nothing in it proves anything; -1 and ERR_DATA: it proves the contrary.
      * The secret is not empty. url: the public URL it was posted to, "" when unknown. */
     int (*verify)(const struct webhook_row *row, const char *secret, const char *url, struct err *e);
@@ -89,30 +98,37 @@ struct webhook_provider {
      * nothing. */
     const char *(*account_hint)(const struct webhook_row *row, struct arena *a);
     /* Whether that hint means this account. */
-    bool (*is_for)(const struct config_account *a, const char *hint);
-    /* -1 and ERR_DATA: the body is not this provider's, the text says where. */
+    enum webhook_match (*is_for)(const struct config_account *a, const char *hint);
+    /* -1 and ERR_DATA: the body is not this provider's, or holds more than WEBHOOK_EVENTS_MAX; the text says
+     * where. The account may be NULL. */
     int (*parse)(const struct webhook_row *row, const struct config_account *account,
                  struct webhook_events *ev, struct err *e);
 };
 
 /* By webhook_inbox.provider ("whatsapp_cloud", "wasender", "evolution", "waha", "twilio", "instagram",
- * "generic"); "whatsapp_qr" is the preset of the account it names. NULL when there is none. */
+ * "generic"); "whatsapp_qr" is the preset of the account it names, or of all such accounts. NULL when there
+ * is none. */
 const struct webhook_provider *webhook_find(const struct config *c, const char *name, const char *account);
 /* The account a row is for: by its name, else by what the payload says, else the provider's default or only
- * one. NULL with e->class ERR_NONE: there is none (nothing can be answered over it, but messages are taken
- * in). NULL with ERR_DATA: the row names an account that is not there, or is another provider's. */
+ * one, unless its settings say that the payload is another's. NULL with e->class ERR_NONE: there is none
+ * (nothing can be answered over it, but messages are taken in). NULL with ERR_DATA: the row names an account
+ * that is not there, or is another provider's. */
 const struct config_account *webhook_account(const struct config *c, const struct webhook_provider *p,
                                              const struct webhook_row *row, struct arena *a, struct err *e);
 
 /* The policy and the secret of an account and its provider, applied: 0 = go on; -1 and ERR_DATA: refused, the
- * text says why (never with a secret in it). */
+ * text says why (never with a secret in it). The secret: account.webhook_secret, else
+ * webhooks.<provider>.secret, for twilio else the account's password where its user is the AccountSid.
+ * Without one, auto lets a row pass, unless it is for no account and another account of the provider has one;
+ * required and if-present refuse it. if-present lets a row pass that proves nothing. */
 int webhook_check_sender(const struct config *c, const struct webhook_provider *p,
                          const struct config_account *account, const struct webhook_row *row,
                          struct err *e) MUST_CHECK;
 
-/* What a one-word text wishes: STOP, START, HELP and their kin. "" and everything longer: WISH_NONE. The
- * narrow list of chat channels leaves out words that people use in a chat (CANCEL, END, INFO, HELP, YES,
- * ...). */
+/* What a one-word text wishes: STOP, START, HELP and their kin, in any case, a '.' or '!' behind. "" and
+ * everything longer: WISH_NONE. All channels but SMS have a narrow list, without the words that people use in
+ * a chat (CANCEL, END, QUIT, REVOKE, INFO, HELP, YES). That YES means START only for someone who has opted
+ * out is for the one to decide who knows. */
 enum webhook_wish webhook_wish_of(enum channel channel, const char *text);
 
 /* --- signature.c --- */
@@ -123,9 +139,14 @@ bool signature_equal(const void *a, const void *b, size_t len);
 bool signature_is_hex_hmac(const char *hash, const char *key, const void *body, size_t len, const char *hex);
 /* Whether `text` is the secret itself. */
 bool signature_is_secret(const char *text, const char *secret);
-/* X-Twilio-Signature over the URL (tried with and without the default port) and the form's parameters. */
+/* X-Twilio-Signature over the URL (tried with and without a port, added as the scheme's own) and the form's
+ * parameters. */
 bool signature_is_twilio(const char *token, const char *url, const char *form, size_t len,
                          const char *signature);
+/* The same for a JSON body: over the URL and its parameter bodySHA256, which is added where the URL has none.
+ */
+bool signature_is_twilio_json(const char *token, const char *url, const void *body, size_t len,
+                              const char *signature);
 
 extern const struct webhook_provider WEBHOOK_WHATSAPP_CLOUD, WEBHOOK_WASENDER, WEBHOOK_EVOLUTION,
     WEBHOOK_WAHA, WEBHOOK_TWILIO, WEBHOOK_INSTAGRAM, WEBHOOK_GENERIC;

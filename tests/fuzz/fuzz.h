@@ -49,6 +49,8 @@ void fuzz_http(const char *bytes, size_t len);          /* what a server answers
 void fuzz_config(const char *bytes, size_t len);        /* the file; environment; ""; --set: strings */
 void fuzz_amqp(const char *bytes, size_t len);          /* what a broker sends once the connection stands */
 void fuzz_text(const char *bytes, size_t len);          /* one string */
+void fuzz_content(const char *bytes, size_t len);       /* limits, a text and its files: strings */
 void fuzz_cli(const char *bytes, size_t len);           /* the words of a command line: strings */
+void fuzz_webhook(const char *bytes, size_t len);       /* body, headers as JSON, account, secret: strings */
 
 #endif

@@ -70,6 +70,19 @@ function checkCorpus(kind, schemaName) {
   }
 }
 
+// The plain webhooks: what the parser refuses (tests/corpus/webhook/expected.txt) and nothing else fits no schema.
+function checkWebhooks() {
+  const validate = compileSchema('webhook');
+  const entries = readText('tests/corpus/webhook/expected.txt').split(/\n(?=\S)/);
+  for (const entry of entries) {
+    const [file, verdict] = entry.split('\n');
+    if (!file.startsWith('generic/') || file.endsWith('/not-json.json')) continue;
+    const isValid = validate(JSON.parse(readText('tests/corpus/webhook', file)));
+    const isRefused = verdict.trim().startsWith('refused');
+    report(`tests/corpus/webhook/${file}`, isValid === isRefused ? `the schema says ${isValid ? 'valid' : 'invalid'}` : '');
+  }
+}
+
 async function checkAsyncApi() {
   const file = 'schemas/asyncapi.yaml';
   const { document, diagnostics } = await fromFile(new Parser(), join(root, file)).parse();
@@ -85,6 +98,7 @@ async function checkAsyncApi() {
 
 checkCorpus('reply', 'wb_queue');
 checkCorpus('request', 'ag_queue');
+checkWebhooks();
 await checkAsyncApi();
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);
