@@ -1,4 +1,5 @@
-/* Applies schemas/sql in order: each migration with its row of agwb.schema_version in one transaction. */
+/* Applies schemas/sql in order: each migration with its row of agwb.schema_version in one transaction. The
+ * row keeps the file's digest, so that a changed file is applied again. */
 #include "publisher/migrate.h"
 
 #include <stdio.h>
@@ -73,8 +74,11 @@ static int apply(struct db_session *s, const struct migration *m, struct err *e)
     buf_init(&script, SCRIPT_LIMIT);
     buf_add_str(&script, m->sql);
     if (m->version > 0)
-        buf_printf(&script, "\n;insert into agwb.schema_version (version, name) values (%d, '%s');\n",
-                   m->version, m->name);
+        buf_printf(&script,
+                   "\n;insert into agwb.schema_version (version, name, digest) values (%d, '%s', '%s') "
+                   "on conflict (version) do update "
+                   "set name = excluded.name, digest = excluded.digest, applied_at = now();\n",
+                   m->version, m->name, m->digest);
     rc = db_session_script(s, buf_str(&script), e);
     buf_fini(&script);
     if (rc != 0)
@@ -84,17 +88,45 @@ static int apply(struct db_session *s, const struct migration *m, struct err *e)
     return 0;
 }
 
-static int apply_missing(struct db_session *s, struct err *e)
+static int is_applied(struct db_session *s, const struct migration *m, bool *answer, struct err *e)
 {
+    struct db_params p;
+    int64_t count = 0;
+    int rc;
+
+    db_params_init(&p);
+    db_param_int4(&p, m->version);
+    db_param_text(&p, m->digest);
+    rc = query_int(s, "select count(*) from agwb.schema_version where version = $1 and digest = $2", &p,
+                   &count, e);
+    db_params_fini(&p);
+    *answer = count > 0;
+    return rc;
+}
+
+/* An older program must not put its functions back over a newer one's. */
+static int apply_changed(struct db_session *s, struct err *e)
+{
+    int newest = MIGRATIONS[MIGRATION_COUNT - 1].version;
     int64_t version = 0;
+    bool applied;
 
     if (query_int(s, "select coalesce(max(version), 0) from agwb.schema_version", NULL, &version, e) != 0)
         return refuse(e, "schema version");
+    if (version > newest) {
+        printf("schema is at version %lld, newer than this program's %d: left as it is\n", (long long)version,
+               newest);
+        return 0;
+    }
     for (size_t i = 0; i < MIGRATION_COUNT; i++) {
-        if (MIGRATIONS[i].version > version && apply(s, &MIGRATIONS[i], e) != 0)
+        if (MIGRATIONS[i].version == 0)
+            continue;
+        if (is_applied(s, &MIGRATIONS[i], &applied, e) != 0)
+            return refuse(e, "schema version");
+        if (!applied && apply(s, &MIGRATIONS[i], e) != 0)
             return -1;
     }
-    printf("schema is at version %d\n", MIGRATIONS[MIGRATION_COUNT - 1].version);
+    printf("schema is at version %d\n", newest);
     return 0;
 }
 
@@ -126,7 +158,7 @@ int migrate_command(const struct config *c, int argc, char **argv, struct err *e
         refuse(e, "--complete-status");
         goto out;
     }
-    rc = apply_missing(s, e);
+    rc = apply_changed(s, e);
 out:
     db_params_fini(&lock);
     db_session_close(&s);

@@ -8,7 +8,8 @@ for f; do
     base=$(basename "$f" .sql)
     number=${base%%_*}
     name=${base#*_}
-    printf '    {%d, "%s",\n' "$(echo "$number" | sed 's/^0*//;s/^$/0/')" "$name"
+    digest=$(sha256sum "$f")
+    printf '    {%d, "%s", "%s",\n' "$(echo "$number" | sed 's/^0*//;s/^$/0/')" "$name" "${digest%% *}"
     sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/^/     "/' -e 's/$/\\n"/' "$f"
     echo '    },'
 done

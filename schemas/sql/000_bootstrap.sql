@@ -1,4 +1,5 @@
--- Run at every `agwb-publisher migrate`, before the numbered migrations that are still missing: it must stay re-runnable.
+-- Run at every `agwb-publisher migrate`, before the numbered migrations that are missing or have changed since. Every migration must stay
+-- re-runnable; one that changes a function's parameters or result drops the old function first.
 -- What is only ours lives in schema agwb; the specs' tables live in public.
 
 create schema if not exists agwb;
@@ -8,6 +9,7 @@ create table if not exists agwb.schema_version (
     name       text not null,
     applied_at timestamptz not null default now()
 );
+alter table agwb.schema_version add column if not exists digest text; -- SHA-256 of the file as applied; null: by an older program
 
 -- Settings of the database itself, beside the configuration file: what `migrate` was told.
 create table if not exists agwb.settings (

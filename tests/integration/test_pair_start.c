@@ -94,6 +94,34 @@ static void test_start_migrate_again(struct pair *p)
     WAIT_UNTIL(job_count(p, "published_at is not null") == 1);
 }
 
+/* A file that has changed since is applied again, and no other; what a newer program made is left alone. */
+static void test_start_migrate_changed_files(struct pair *p)
+{
+    static const char *const argv[] = {"migrate", NULL};
+    struct buf out;
+
+    sql_run(p, "create or replace function agwb.job_priority(p_conversation conversations, p_workspace uuid) "
+               "returns integer language sql as 'select 42'");
+    sql_run(p, "update agwb.schema_version set digest = 'older', applied_at = 'epoch' where name = 'inbox'");
+    assert_int_equal(pair_command(p, "agwb-publisher", argv, &out), 0);
+    assert_non_null(strstr(buf_str(&out), "applied migration 007_inbox\nschema is at version"));
+    assert_ptr_equal(strstr(buf_str(&out), "applied"), buf_str(&out));
+    buf_fini(&out);
+    assert_int_equal(sql_int(p, "select agwb.job_priority(null, null)"), 5);
+    assert_int_equal(
+        sql_int(p,
+                "select count(*) from agwb.schema_version where digest ~ '^[0-9a-f]{64}$' and applied_at > "
+                "now() - interval '1 hour'"),
+        sql_int(p, "select count(*) from agwb.schema_version"));
+
+    sql_run(p, "insert into agwb.schema_version (version, name) values (1000, 'future')");
+    sql_run(p, "update agwb.schema_version set digest = 'newer' where name = 'inbox'");
+    assert_int_equal(pair_command(p, "agwb-publisher", argv, &out), 0);
+    assert_non_null(strstr(buf_str(&out), "schema is at version 1000, newer than this program's"));
+    assert_null(strstr(buf_str(&out), "applied"));
+    buf_fini(&out);
+}
+
 static void test_start_migrate_refused_by_a_constraint(struct pair *p)
 {
     struct buf out;
@@ -158,6 +186,7 @@ int main(int argc, char **argv)
         PAIR_TEST(test_start_wrong_database),
         PAIR_TEST(test_start_missing_migration),
         PAIR_TEST(test_start_migrate_again),
+        PAIR_TEST(test_start_migrate_changed_files),
         PAIR_TEST(test_start_migrate_refused_by_a_constraint),
         PAIR_TEST(test_start_foreign_queue),
         PAIR_TEST(test_start_passive_needs_the_queues),
