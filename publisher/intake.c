@@ -23,6 +23,7 @@ struct intake {
     int64_t claim_after;           /* after a failed claim: monotonic ms */
     struct loop_timer *poll_timer; /* the sweep's period */
     struct loop_timer *due_timer;  /* the next retry, lease end, or the end of a hold */
+    int64_t due_at;                /* of that timer: monotonic ms */
     struct db_params params;
     struct buf body;
     struct log_gate fault_gate;
@@ -87,6 +88,17 @@ void intake_wake(struct intake *i)
     i->wanted = true;
 }
 
+/* The sooner one counts; to come once too early costs a look. */
+void intake_due_in(struct intake *i, int64_t ms)
+{
+    int64_t at = loop_now_ms(i->deps.loop) + ms;
+
+    if (!i->open || (loop_timer_is_active(i->due_timer) && i->due_at <= at))
+        return;
+    i->due_at = at;
+    loop_timer_start(i->due_timer, ms);
+}
+
 bool intake_is_idle(const struct intake *i)
 {
     return !i->claiming && !i->sweeping;
@@ -98,7 +110,7 @@ static void statement_failed(struct intake *i, const char *what, const struct er
 
     i->claim_after = loop_now_ms(i->deps.loop) + CLAIM_RETRY_MS;
     i->wanted = true;
-    loop_timer_start(i->due_timer, CLAIM_RETRY_MS);
+    intake_due_in(i, CLAIM_RETRY_MS);
     if (log_gate_pass(&i->fault_gate, 10000, &held))
         log_warn(what, log_str("reason", e->text), log_int("held_back", held));
 }
@@ -186,8 +198,8 @@ static void on_swept(void *arg, const struct db_result *r, const struct err *e)
         log_warn("jobs whose lease ended", log_int("rescued", rescued), log_int("given_up", given_up));
     if (db_int(r, 0, 0) > 0 || rescued > 0)
         i->wanted = true;
-    if (!db_is_null(r, 0, 3) && i->open)
-        loop_timer_start(i->due_timer, db_int(r, 0, 3));
+    if (!db_is_null(r, 0, 3))
+        intake_due_in(i, db_int(r, 0, 3));
     metric_set(i->deps.metrics, &METRIC_OLDEST_PENDING, (double)db_int(r, 0, 4) / 1000.0, NULL, NULL);
 }
 

@@ -4,6 +4,7 @@
 #define AGWB_PUBLISHER_INTAKE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/metrics.h"
 #include "domain/config.h"
@@ -27,9 +28,10 @@ struct intake_deps { /* borrowed for the intake's life */
 struct intake *intake_new(const struct intake_deps *deps);
 void intake_free(struct intake **i);
 
-void intake_open(struct intake *i);  /* begin claiming: the schema is known to be good */
-void intake_close(struct intake *i); /* drain: claim no more */
-void intake_wake(struct intake *i);  /* there may be pending rows */
+void intake_open(struct intake *i);               /* begin claiming: the schema is known to be good */
+void intake_close(struct intake *i);              /* drain: claim no more */
+void intake_wake(struct intake *i);               /* there may be pending rows */
+void intake_due_in(struct intake *i, int64_t ms); /* a pending row waits that long for a further message */
 /* The "decide and write" step, before outbox_turn. */
 void intake_turn(struct intake *i);
 /* No claim is under way (claimed rows are the outbox's then). */

@@ -23,9 +23,12 @@ alter table customer_profiles
     add column if not exists country_code text,
     add column if not exists notes text,
     add column if not exists ai_enabled boolean default true,
-    add column if not exists opted_out_at timestamptz;
+    add column if not exists opted_out_at timestamptz,
+    add column if not exists external_id text;  -- the provider's id of a person, behind its channel: 'instagram:178...', 'whatsapp:US.134...'
 create index if not exists customer_profiles_phone on customer_profiles (phone_number);
 create index if not exists customer_profiles_jid on customer_profiles (remote_jid);
+create index if not exists customer_profiles_email on customer_profiles (lower(email)) where email is not null;
+create index if not exists customer_profiles_external on customer_profiles (external_id) where external_id is not null;
 
 create table if not exists conversations (
     id         uuid primary key default gen_random_uuid(),
@@ -87,7 +90,8 @@ alter table ai_response_queue
     add column if not exists next_attempt_at timestamptz,
     add column if not exists lease_owner text,
     add column if not exists lease_until timestamptz,
-    add column if not exists rescues integer default 0;     -- expired leases; apart from attempts
+    add column if not exists rescues integer default 0,     -- expired leases; apart from attempts
+    add column if not exists last_message_at timestamptz;   -- of the last message that joined the job; null: the first is the only one
 -- The predicates' words are literal: a claim that passes them as parameters would not use these.
 create index if not exists ai_response_queue_pending on ai_response_queue (priority, created_at) where status = 'pending';
 create index if not exists ai_response_queue_error on ai_response_queue (next_attempt_at) where status = 'error';
@@ -95,6 +99,9 @@ create index if not exists ai_response_queue_leased on ai_response_queue (lease_
     where status = 'processing' and published_at is null;
 create index if not exists ai_response_queue_asked on ai_response_queue (published_at)
     where status = 'processing' and published_at is not null;
+create index if not exists ai_response_queue_contact on ai_response_queue (contact_id) where status = 'pending';
+create index if not exists ai_response_queue_waiting on ai_response_queue (next_attempt_at)
+    where status = 'pending' and next_attempt_at is not null;
 -- A hot table whose status is in index predicates: vacuum it early, keep room for new row versions.
 alter table ai_response_queue set (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
 

@@ -3,7 +3,7 @@
 -- Every one of these statements touches some hundred rows of large tables, by index. The planner does not know that on tables that just filled up or
 -- emptied; hence the settings on the functions: nested loops over indexes are always right here, and never worse than a little.
 
--- Claims up to p_limit pending jobs for p_owner and returns what a request is built from. A row with `refused` or `fault` is claimed
+-- Claims up to p_limit pending jobs for p_owner that wait for no further message (next_attempt_at), and returns what a request is built from. A row with `refused` or `fault` is claimed
 -- like the others and wants record_jobs() with that reason. p_jobs_in_flight and p_jobs_per_window are limits, 0 = off; in_flight counts
 -- published, unanswered jobs younger than p_ttl_ms.
 create or replace function agwb.claim_jobs(
@@ -33,7 +33,7 @@ begin
     return query
     with due as materialized (
         select q.id from ai_response_queue q
-        where q.status = 'pending'
+        where q.status = 'pending' and (q.next_attempt_at is null or q.next_attempt_at <= clock_timestamp())
         order by q.priority, q.created_at
         limit v_limit
         for update skip locked
@@ -65,7 +65,7 @@ begin
                when q.message_id is not null and m.id is null and coalesce(q.user_message, '') = ''
                    then 'message ' || q.message_id || ' not found in messages'
                when coalesce(q.user_message, m.content, '') !~ '\S' then 'job has no text: user_message and messages.content are empty'
-               when coalesce(c.remote_jid, '') = '' and coalesce(c.phone_number, '') = ''
+               when coalesce(c.remote_jid, '') = '' and coalesce(c.phone_number, '') = '' and coalesce(c.external_id, '') = ''
                     and coalesce(v.channel_type, 'whatsapp') in ('whatsapp', 'sms')
                    then 'contact ' || c.id || ' has neither phone_number nor remote_jid'
            end
@@ -75,9 +75,9 @@ begin
     left join customer_profiles c on c.id = coalesce(q.contact_id, v.customer_id)
     left join workspaces w on w.id = coalesce(q.workspace_id, c.workspace_id, v.workspace_id)
     left join lateral (
-        -- the last messages before the one asked about, oldest first
+        -- the last messages before the one asked about, oldest first; together never too long for a request
         select json_agg(json_build_object('role', case when x.sender_type = 'user' then 'user' else 'assistant' end,
-                                          'content', coalesce(x.content, '')) order by x.created_at, x.sender_type desc)::text as history
+                                          'content', coalesce(left(x.content, 50000 / greatest(p_history, 1)), '')) order by x.created_at, x.sender_type desc)::text as history
         from (select p.sender_type, p.content, p.created_at
               from messages p
               where p.conversation_id = v.id and p.id is distinct from q.message_id
@@ -115,7 +115,9 @@ begin
     end if;
     -- not more than there are, so that the window counts jobs and not wishes
     v_allowed := least(v_allowed, (select count(*) from
-        (select 1 from ai_response_queue q where q.status = 'pending' limit greatest(v_allowed, 0)) x)::integer);
+        (select 1 from ai_response_queue q
+         where q.status = 'pending' and (q.next_attempt_at is null or q.next_attempt_at <= v_now)
+         limit greatest(v_allowed, 0)) x)::integer);
     if p_per_window > 0 then
         v_allowed := least(v_allowed, p_per_window - coalesce((
             select sum(s.n) from agwb.lanes l, unnest(l.sends, l.counts) s (at, n)
@@ -254,6 +256,8 @@ begin
     select case when min(x.at) > v_now then (extract(epoch from min(x.at) - v_now) * 1000)::bigint
                 when min(x.at) is not null then 0 end into next_due_ms
     from (select min(q.next_attempt_at) as at from ai_response_queue q where q.status = 'error'
+          union all
+          select min(q.next_attempt_at) from ai_response_queue q where q.status = 'pending' and q.next_attempt_at > v_now
           union all
           select min(q.lease_until) from ai_response_queue q where q.status = 'processing' and q.published_at is null) x;
     -- one index probe a priority: a deep backlog is not scanned

@@ -1,0 +1,239 @@
+-- What providers report of our messages: SENT, DELIVERED, READ, FAILED. A receipt is kept as it came (record_inbox) and then finds its delivery: by the
+-- provider's id, by ours where the provider carries it back, else, for the echo of a sent text, by account, address, text and time. One that comes
+-- before its delivery is recorded, or before that is finished, stays due for some minutes; settle_deliveries() asks for those of its own ids.
+
+create table if not exists agwb.receipts (
+    id                  bigint generated always as identity primary key,
+    provider            text not null,
+    account             text,
+    provider_message_id text,
+    our_id              text,                   -- the delivery's message_id, as the provider carried it back
+    recipient           text,                   -- E.164, or a JID that hides its number
+    body_text           text,                   -- of an echo
+    status              text not null check (status in ('SENT', 'DELIVERED', 'READ', 'FAILED')),
+    code                text,                   -- FAILED: the provider's
+    detail              text,
+    at                  timestamptz,            -- the provider's time
+    received_at         timestamptz not null default clock_timestamp(),
+    message_id          text,                   -- the delivery, once it is found
+    part                integer,
+    due_at              timestamptz default clock_timestamp(), -- looked at again then; null: done with, or too old
+    judged_at           timestamptz             -- FAILED: the consumer has decided what becomes of the delivery
+);
+create index if not exists receipts_provider on agwb.receipts (provider_message_id) where provider_message_id is not null;
+create index if not exists receipts_message on agwb.receipts (message_id) where message_id is not null;
+create index if not exists receipts_due on agwb.receipts (due_at) where due_at is not null;
+create index if not exists receipts_unjudged on agwb.receipts (id) where status = 'FAILED' and judged_at is null and message_id is not null;
+create index if not exists receipts_received on agwb.receipts (received_at);
+
+-- Where an echo looks among what was sent or given up; the states in doubt have indexes of their own.
+create index if not exists deliveries_echo on agwb.deliveries (lane, settled_at) where state in ('sent', 'parked');
+
+-- Keeps receipts, in order: [{provider, account, externalId, ourId, recipient, text, status, code, detail, atMs}, ...]. The same news a second time adds
+-- nothing.
+create or replace function agwb.add_receipts(p_receipts jsonb) returns integer
+language plpgsql as $$
+declare
+    v_count integer;
+begin
+    insert into agwb.receipts (provider, account, provider_message_id, our_id, recipient, body_text, status, code, detail, at)
+    select f.r ->> 'provider', f.r ->> 'account', f.r ->> 'externalId', f.r ->> 'ourId', f.r ->> 'recipient', f.r ->> 'text',
+           f.r ->> 'status', f.r ->> 'code', f.r ->> 'detail', to_timestamp((f.r ->> 'atMs')::bigint / 1000.0)
+    from (select distinct on (x.value ->> 'provider', x.value ->> 'account', coalesce(x.value ->> 'externalId', x.position::text), x.value ->> 'status')
+                 x.value as r, x.position
+          from jsonb_array_elements(p_receipts) with ordinality x (value, position)
+          order by x.value ->> 'provider', x.value ->> 'account', coalesce(x.value ->> 'externalId', x.position::text), x.value ->> 'status', x.position) f
+    where not exists (
+        select 1 from agwb.receipts k
+        where k.provider_message_id = f.r ->> 'externalId' and k.status = f.r ->> 'status' and k.provider = f.r ->> 'provider'
+          and k.account is not distinct from f.r ->> 'account')
+    order by f.position;
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- Whether a reply's text, or a part of it, is what was echoed.
+create or replace function agwb.is_text_of(p_payload bytea, p_text text) returns boolean
+language sql immutable as $$
+    select coalesce(btrim(agwb.reply_text(p_payload), E' \t\r\n') = p.text
+                    or length(p.text) >= 20 and position(p.text in agwb.reply_text(p_payload)) > 0, false)
+    from (select btrim(p_text, E' \t\r\n') as text) p
+$$;
+
+-- The message whose echo a receipt is: of those in its lane with this text the one nearest in time, sent, in doubt, or under way. What was sent counts
+-- only while no other echo was found to be its own, and some minutes long: people write the same words too. A failure of which nothing but the
+-- address is said is that of the only message there is.
+create or replace function agwb.find_echo(
+    r agwb.receipts, out message_id text, out state text, out attempt_id bigint, out part integer)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    v_lane text := r.account || ' ' || r.recipient;
+    v_at timestamptz := coalesce(r.at, r.received_at);
+begin
+    select c.message_id, c.state, c.attempt_id, c.part into message_id, state, attempt_id, part
+    from (select e.*, count(*) over () as candidates from (
+          select d.message_id, d.state, null::bigint as attempt_id, d.parts_sent as part, d.payload,
+                 coalesce(d.lease_until, d.accepted_at) as at
+          from agwb.deliveries d where d.lane = v_lane and d.state = 'sending'
+          union all
+          select d.message_id, d.state, null, d.parts_sent, d.payload, d.accepted_at
+          from agwb.deliveries d where d.lane = v_lane and d.state = 'uncertain'
+          union all
+          select d.message_id, d.state, null, d.parts_sent, d.payload, d.settled_at
+          from agwb.deliveries d
+          where d.lane = v_lane and d.state = 'parked' and d.settled_at > v_at - interval '6 hours'
+            and 'UNCERTAIN' = (select a.outcome from agwb.delivery_attempts a where a.message_id = d.message_id order by a.id desc limit 1)
+          union all
+          select d.message_id, d.state, a.id, a.part, d.payload, a.started_at
+          from agwb.deliveries d join agwb.delivery_attempts a on a.message_id = d.message_id
+          where d.lane = v_lane and d.state = 'sent' and d.settled_at > v_at - interval '1 hour'
+            and a.outcome = 'DELIVERED' and a.receipt_id is null
+            and a.started_at between v_at - interval '10 minutes' and v_at + interval '10 minutes') e) c
+    where case when r.body_text is null then c.candidates = 1 else agwb.is_text_of(c.payload, r.body_text) end
+    order by abs(extract(epoch from c.at - v_at)) limit 1;
+end
+$$;
+
+-- Finds the deliveries of these receipts, which the caller has locked, among the attempts' ids and ours. A delivery under way is told apart when its
+-- attempt has ended.
+create or replace function agwb.match_receipts(p_ids bigint[]) returns void
+language plpgsql as $$
+declare
+    v_receipt agwb.receipts;
+    v_echo record;
+begin
+    update agwb.receipts r
+    set message_id = f.message_id, part = f.part
+    from (select x.id, coalesce(a.message_id, o.message_id) as message_id, a.part
+          from agwb.receipts x
+          left join lateral (
+              select y.message_id, y.part
+              from (select t.message_id, t.part, t.account from agwb.delivery_attempts t where t.provider_message_id = x.provider_message_id
+                    union all
+                    select t.message_id, t.part, t.account from agwb.delivery_attempts t where t.receipt_id = x.provider_message_id) y
+              where x.account is null or y.account is null or y.account = x.account
+              limit 1) a on true
+          left join agwb.deliveries o on a.message_id is null and o.message_id = x.our_id and o.state <> 'sending'
+          where x.id = any (p_ids) and x.message_id is null) f
+    where r.id = f.id and f.message_id is not null;
+
+    -- one after the other: the same text twice is two messages
+    for v_receipt in
+        select r.* from agwb.receipts r
+        where r.id = any (p_ids) and r.message_id is null and r.account is not null and r.recipient is not null
+          and (r.body_text is not null or (r.status = 'FAILED' and r.provider_message_id is null and r.our_id is null))
+        order by r.id
+    loop
+        v_echo := agwb.find_echo(v_receipt);
+        continue when v_echo.message_id is null or v_echo.state = 'sending';
+        update agwb.receipts r set message_id = v_echo.message_id, part = v_echo.part where r.id = v_receipt.id;
+        update agwb.delivery_attempts a set receipt_id = v_receipt.provider_message_id where a.id = v_echo.attempt_id;
+    end loop;
+end
+$$;
+
+-- Lets receipts that have found their delivery act on the message's row, in whatever order they come: SENT, DELIVERED, READ only forwards; FAILED only
+-- over what was not seen to arrive, and what arrived after all was no failure. Only once the delivery is sent as a whole.
+create or replace function agwb.show_receipts(p_ids bigint[]) returns void
+language plpgsql as $$
+begin
+    perform 1 from messages m
+    where m.id in (select d.message_row_id from agwb.receipts r join agwb.deliveries d using (message_id)
+                   where r.id = any (p_ids) and d.state = 'sent')
+    order by m.id for update;
+
+    update messages m
+    set delivery_status = x.status,
+        metadata = case when x.status = 'FAILED'
+                   then coalesce(m.metadata, '{}') || jsonb_strip_nulls(jsonb_build_object('reason', x.detail, 'code', x.code))
+                   else m.metadata - 'reason' - 'code' end
+    from (select n.row_id, n.code, n.detail,
+                 case when n.best >= 2 and n.best > coalesce(array_position('{SENT,DELIVERED,READ}', o.delivery_status), 0)
+                          then ('{SENT,DELIVERED,READ}'::text[])[n.best]
+                      when n.has_failed and coalesce(o.delivery_status, 'PENDING') in ('PENDING', 'SENT') then 'FAILED'
+                      when n.best = 1 and coalesce(o.delivery_status, 'PENDING') = 'PENDING' then 'SENT' end as status
+          from (select d.message_row_id as row_id, max(array_position('{SENT,DELIVERED,READ}', r.status)) as best,
+                       bool_or(r.status = 'FAILED') as has_failed,
+                       (array_agg(r.code order by r.id desc) filter (where r.status = 'FAILED'))[1] as code,
+                       (array_agg(r.detail order by r.id desc) filter (where r.status = 'FAILED'))[1] as detail
+                from agwb.receipts r join agwb.deliveries d using (message_id)
+                where r.id = any (p_ids) and d.state = 'sent'
+                group by d.message_row_id) n
+          join messages o on o.id = n.row_id) x
+    where m.id = x.row_id and x.status is not null;
+end
+$$;
+
+-- Matches and applies receipts that the caller has locked; proves deliveries whose outcome nobody knew. Returns how many have a delivery.
+create or replace function agwb.settle_receipts(p_ids bigint[]) returns integer
+language plpgsql as $$
+declare
+    v_messages text[];
+    v_provider_ids text[];
+    v_count integer;
+begin
+    perform agwb.match_receipts(p_ids);
+    -- what is not finished may be settled at this moment: jobs before deliveries and in one order, as settle_deliveries() does
+    perform 1 from ai_response_queue q
+    where q.id in (select d.job_id from agwb.receipts r join agwb.deliveries d using (message_id)
+                   where r.id = any (p_ids) and d.state <> 'sent')
+    order by q.id for update;
+
+    select array_agg(r.message_id order by r.id), array_agg(r.provider_message_id order by r.id) into v_messages, v_provider_ids
+    from agwb.receipts r join agwb.deliveries d using (message_id)
+    where r.id = any (p_ids) and d.state in ('uncertain', 'parked');
+    if v_messages is not null then
+        perform agwb.confirm_deliveries(v_messages, v_provider_ids);
+    end if;
+    perform agwb.show_receipts(p_ids);
+
+    -- what found nothing, or nothing finished, is looked at again: soon at first, then ever later, a quarter of an hour long
+    update agwb.receipts r
+    set due_at = case when x.state in ('sent', 'parked', 'cancelled') or x.age > interval '15 minutes' then null
+                 else clock_timestamp() + greatest(x.age, interval '1 second') end
+    from (select y.id, d.state, clock_timestamp() - y.received_at as age
+          from agwb.receipts y left join agwb.deliveries d using (message_id)
+          where y.id = any (p_ids)) x
+    where r.id = x.id;
+    select count(*) into v_count from agwb.receipts r where r.id = any (p_ids) and r.message_id is not null;
+    return v_count;
+end
+$$;
+
+-- Applies what is due. next_due_ms: when to come back; null = nothing waits.
+create or replace function agwb.apply_receipts(p_limit integer) returns table (taken integer, matched integer, next_due_ms bigint)
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_ids bigint[];
+begin
+    select array_agg(x.id) into v_ids
+    from (select r.id from agwb.receipts r where r.due_at <= v_now order by r.due_at limit p_limit for update skip locked) x;
+    taken := coalesce(cardinality(v_ids), 0);
+    matched := case when taken > 0 then agwb.settle_receipts(v_ids) else 0 end;
+    select case when min(r.due_at) is not null -- greatest() passes over null
+           then greatest((extract(epoch from min(r.due_at) - clock_timestamp()) * 1000)::bigint, 0) end into next_due_ms
+    from agwb.receipts r where r.due_at is not null;
+    return next;
+end
+$$;
+
+-- Called by settle_deliveries(): applies the receipts that came before these ids were recorded. What another transaction holds stays due.
+create or replace function agwb.apply_receipts_of(p_provider_ids text[]) returns integer
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+declare
+    v_ids bigint[];
+begin
+    select array_agg(x.id) into v_ids
+    from (select r.id from agwb.receipts r
+          where r.provider_message_id = any (p_provider_ids) and (r.message_id is null or r.due_at is not null)
+          for update skip locked) x;
+    return case when v_ids is null then 0 else agwb.settle_receipts(v_ids) end;
+end
+$$;
