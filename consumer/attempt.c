@@ -1,5 +1,5 @@
-/* The attempt: build, send, judge, decide. What the provider's answer means is channels/; what to do about
- * it is disposition. */
+/* The attempt: plan, build, send, judge. What the provider's answer means is channels/; what to do about it
+ * is judgement. */
 #include "consumer/attempt.h"
 
 #include <stdio.h>
@@ -11,20 +11,39 @@
 #include "base/crash.h"
 #include "base/log.h"
 #include "consumer/channels/channel.h"
+#include "consumer/judgement.h"
 #include "domain/contact.h"
 #include "domain/families.h"
+#include "domain/link.h"
 
 struct attempt {
     LIST_ENTRY(attempt) entry;
     struct attempt_deps deps;
     const struct channel_provider *provider; /* NULL only when the account is gone */
+    struct channel_request built;            /* until it is sent */
+    struct probe probe;                      /* of its links, before that */
     struct settlement settlement;
     int attempts; /* counted tries, this one included */
-    char account[64], channel[16], contact[CONTACT_MASK_SIZE];
+    struct delivery_way way;
+    char number[CONTACT_E164_MAX + 1], email[256]; /* the contact's; "" = unknown */
+    int part;
+    bool has_more; /* parts behind this one */
+    char contact[CONTACT_MASK_SIZE];
     char traceparent[56];
     int64_t accepted_ms, due_ms, published_ms; /* wall */
     double claim_ms;
 };
+
+static struct delivery_way way_of(const struct ledger_claim *claim)
+{
+    struct delivery_way way = {.step = claim->step, .as_template = claim->as_template};
+
+    snprintf(way.account, sizeof way.account, "%s", claim->account);
+    snprintf(way.channel, sizeof way.channel, "%s", claim->channel);
+    snprintf(way.address, sizeof way.address, "%s", claim->address);
+    snprintf(way.chain, sizeof way.chain, "%s", claim->chain);
+    return way;
+}
 
 static struct attempt *attempt_new(const struct attempt_deps *deps, const struct ledger_claim *claim,
                                    double claim_ms)
@@ -32,12 +51,15 @@ static struct attempt *attempt_new(const struct attempt_deps *deps, const struct
     struct attempt *a = xcalloc(1, sizeof *a);
 
     a->deps = *deps;
+    channel_request_init(&a->built);
     snprintf(a->settlement.message_id, sizeof a->settlement.message_id, "%s", claim->message_id);
     a->settlement.fence = claim->fence;
     a->settlement.started_ms = clock_wall_ms();
     a->attempts = claim->attempts;
-    snprintf(a->account, sizeof a->account, "%s", claim->account);
-    snprintf(a->channel, sizeof a->channel, "%s", claim->channel);
+    a->way = way_of(claim);
+    snprintf(a->number, sizeof a->number, "%s", claim->number);
+    snprintf(a->email, sizeof a->email, "%s", claim->email);
+    a->part = claim->parts_sent;
     contact_mask(claim->address, a->contact);
     a->accepted_ms = claim->accepted_ms;
     a->due_ms = claim->due_ms;
@@ -50,6 +72,8 @@ static struct attempt *attempt_new(const struct attempt_deps *deps, const struct
 static void attempt_free(struct attempt *a)
 {
     LIST_REMOVE(a, entry);
+    channel_request_fini(&a->built);
+    probe_fini(&a->probe);
     free(a);
 }
 
@@ -112,9 +136,12 @@ static void log_attempt(const struct attempt *a, const struct http_timing *t)
 
     log_info(
         "delivery attempt", log_str("messageId", s->message_id), log_str("contact", a->contact),
-        log_str("channel", a->channel), log_str("account", a->account), log_int("attempt", a->attempts),
+        log_str("channel", a->way.channel), log_str("account", a->way.account),
+        log_int("attempt", a->attempts),
+        a->part > 0 || a->has_more ? log_int("part", a->part) : log_str("part", NULL),
         log_str("outcome", outcome_name(s->outcome)),
         log_str("disposition", disposition_name(s->disposition.kind)),
+        log_str("next", s->disposition.kind == DISPOSITION_NEXT ? chain_step_name(&s->next) : NULL),
         log_str("providerId", s->provider_id[0] ? s->provider_id : NULL), log_str("code", s->provider_code),
         log_str("detail", s->detail[0] ? s->detail : NULL),
         waits ? log_int("wait_ms", s->disposition.wait_ms) : log_str("wait_ms", NULL),
@@ -131,46 +158,39 @@ static void record_circuit(const struct attempt *a, const struct channel_verdict
 {
     int64_t now = loop_now_ms(a->deps.loop);
 
-    if (r)
-        circuits_record(a->deps.circuits, a->account, v->outcome, now);
-    else /* nothing was asked of the provider */
-        circuits_probe_missed(a->deps.circuits, a->account, now);
+    if (r) {
+        circuits_record(a->deps.circuits, a->way.account, v->outcome, v->account_works, now);
+        error_rates_record(a->deps.errors, a->way.account, v->outcome, now);
+    } else /* nothing was asked of the provider */
+        circuits_probe_missed(a->deps.circuits, a->way.account, now);
 }
 
 /* From the verdict to the settlement. */
 static void decide(struct attempt *a, const struct channel_verdict *v, const struct http_result *r)
 {
     struct settlement *s = &a->settlement;
-    const struct config *c = a->deps.config;
-    struct disposition_input in;
+    struct chain_contact contact = {.number = a->number, .email = a->email};
 
     record_circuit(a, v, r);
-    in = (struct disposition_input){.outcome = v->outcome,
-                                    .attempts = a->attempts,
-                                    .retry_after_ms = v->retry_after_ms,
-                                    .account_down = circuits_is_down(a->deps.circuits, a->account),
-                                    .ladder = &c->retry.delivery,
-                                    .uncertain_wait_ms = c->consumer.uncertain_wait_ms,
-                                    .random = random_u64()};
-
-    s->outcome = v->outcome;
-    s->disposition = disposition_decide(&in);
+    judgement_pass(&(struct judgement){.config = a->deps.config,
+                                       .alerts = a->deps.alerts,
+                                       .verdict = v,
+                                       .way = &a->way,
+                                       .contact = &contact,
+                                       .attempts = a->attempts,
+                                       .account_down = circuits_is_down(a->deps.circuits, a->way.account),
+                                       .has_more = a->has_more},
+                   s);
     s->ended_ms = clock_wall_ms();
     s->http_status = r ? r->status : 0;
-    snprintf(s->provider_id, sizeof s->provider_id, "%s", v->provider_id);
-    snprintf(s->provider_code, sizeof s->provider_code, "%s", v->provider_code);
-    snprintf(s->detail, sizeof s->detail, "%s", v->detail);
-    if (s->disposition.kind != DISPOSITION_DONE)
-        snprintf(s->reason, sizeof s->reason, "%s %s%s%s", outcome_name(s->outcome), s->provider_code,
-                 s->detail[0] ? ": " : "", s->detail);
     write_timings(a, r ? &r->timing : NULL);
     log_attempt(a, r ? &r->timing : NULL);
-    metric_add(a->deps.metrics, &METRIC_ATTEMPTS, 1, a->channel, outcome_name(s->outcome));
+    metric_add(a->deps.metrics, &METRIC_ATTEMPTS, 1, a->way.channel, outcome_name(s->outcome));
     if (s->outcome == OUTCOME_THROTTLED)
         metric_add(a->deps.metrics, &METRIC_THROTTLED, 1, "provider", NULL);
-    if (s->outcome == OUTCOME_DELIVERED)
+    if (s->disposition.kind == DISPOSITION_DONE)
         metric_observe(a->deps.metrics, &METRIC_DELIVERY_SECONDS,
-                       (double)(s->ended_ms - a->accepted_ms) / 1000.0, a->channel, NULL);
+                       (double)(s->ended_ms - a->accepted_ms) / 1000.0, a->way.channel, NULL);
 }
 
 static void on_answer(void *arg, const struct http_result *r)
@@ -185,11 +205,15 @@ static void on_answer(void *arg, const struct http_result *r)
     attempt_free(a);
 }
 
-static int send_request(struct attempt *a, const struct config_account *account,
-                        struct channel_request *built, struct err *e)
+static int send_request(struct attempt *a, struct err *e)
 {
+    const struct config_account *account = config_account_find(a->deps.config, a->way.account);
+    struct channel_request *built = &a->built;
     const char *headers[CHANNEL_MAX_HEADERS];
     const char *url = buf_str(&built->url), *body = buf_str(&built->body);
+    struct http_mail mail = {.from = buf_str(&built->mail_from),
+                             .to = buf_str(&built->mail_to),
+                             .allow_plain = built->mail_allow_plain};
     struct http_request request = {.method = built->method,
                                    .url = url,
                                    .headers = headers,
@@ -198,42 +222,186 @@ static int send_request(struct attempt *a, const struct config_account *account,
                                    .password = built->password,
                                    .body = body,
                                    .body_len = built->body.len,
-                                   .timeout_ms = account->timeout_ms};
+                                   .timeout_ms = account->timeout_ms,
+                                   .ca_file = built->ca_file,
+                                   .mail = built->is_mail ? &mail : NULL};
 
     for (size_t i = 0; i < built->header_count; i++) {
         headers[i] = buf_str(&built->headers[i]);
         if (!headers[i])
             return err_set(e, ERR_DATA, 0, "a request header is too long");
     }
-    if (!url || !body)
+    if (!url || !body || !mail.from || !mail.to)
         return err_set(e, ERR_DATA, 0, "the request is too long for the provider");
     return http_send(a->deps.http, &request, on_answer, a, e);
 }
 
-static int build_and_send(struct attempt *a, const struct ledger_claim *claim,
-                          const struct config_account *account, struct err *e)
+/* Only the first part quotes, and only over the account that has the quoted message. */
+static const char *quoted_id(const struct ledger_claim *claim, const struct config_account *account)
 {
-    struct arena *arena = arena_new();
-    struct channel_request built;
-    struct reply reply;
+    bool wanted = strcmp(config_account_option(account, "quote", "true"), "true") == 0;
+
+    return wanted && claim->parts_sent == 0 && !claim->chain[0] && !claim->as_template ? claim->quoted_id
+                                                                                       : NULL;
+}
+
+static int build(struct attempt *a, const struct ledger_claim *claim, const struct channel_part *part,
+                 const struct reply *reply, struct err *e)
+{
+    const struct config_account *account = config_account_find(a->deps.config, claim->account);
     struct channel_send send = {.account = account,
-                                .reply = &reply,
+                                .reply = reply,
+                                .part = part,
+                                .as_template = claim->as_template,
                                 .address = claim->address,
                                 .message_id = claim->message_id,
                                 .workspace_id = claim->workspace_id,
                                 .contact_id = claim->contact_id,
-                                .job_id = claim->job_id};
-    int rc;
+                                .job_id = claim->job_id,
+                                .quoted_id = quoted_id(claim, account)};
 
-    channel_request_init(&built);
-    rc = message_parse_reply(claim->payload, claim->payload_len, arena, &reply, e);
-    if (rc == 0)
-        rc = a->provider->build(&send, &built, e);
-    if (rc == 0)
-        rc = send_request(a, account, &built, e);
-    channel_request_fini(&built);
+    return a->provider->build(&send, &a->built, e);
+}
+
+enum begun {
+    BEGUN_SENDING = 0,
+    BEGUN_NOTHING_LEFT,
+    BEGUN_NO_ACCOUNT,
+    BEGUN_UNSENDABLE,
+    BEGUN_LINK_REFUSED,
+    BEGUN_LINK_LATER,
+};
+
+static enum begun begun_of(const struct probe_answer *p, struct err *e)
+{
+    if (p->verdict != PROBE_GOOD)
+        (void)err_set(e, ERR_DATA, 0, "%s", p->reason);
+    switch (p->verdict) {
+    case PROBE_GOOD:
+        return BEGUN_SENDING;
+    case PROBE_REFUSED:
+        return BEGUN_LINK_REFUSED;
+    case PROBE_LATER:
+        return BEGUN_LINK_LATER;
+    }
+    return BEGUN_LINK_LATER;
+}
+
+/* The verdict on what ends before any request. */
+static void judge_unsent(enum begun begun, const struct err *e, struct channel_verdict *v)
+{
+    const char *code = "nothing_left";
+
+    *v = (struct channel_verdict){.outcome = OUTCOME_DELIVERED, .retry_after_ms = -1};
+    switch (begun) {
+    case BEGUN_SENDING:
+    case BEGUN_NOTHING_LEFT:
+        break;
+    case BEGUN_NO_ACCOUNT: /* renamed or taken out: the operator may bring it back */
+        v->outcome = OUTCOME_AUTH;
+        code = "no_account";
+        break;
+    case BEGUN_UNSENDABLE:
+        v->outcome = OUTCOME_PERMFAIL;
+        v->block = BLOCK_UNREACHABLE;
+        code = "unsendable";
+        break;
+    case BEGUN_LINK_REFUSED:
+        v->outcome = OUTCOME_PERMFAIL;
+        code = "link_refused";
+        break;
+    case BEGUN_LINK_LATER:
+        v->outcome = OUTCOME_TEMPFAIL;
+        code = "link_unreachable";
+        break;
+    }
+    snprintf(v->provider_code, sizeof v->provider_code, "%s", code);
+    if (begun != BEGUN_NOTHING_LEFT)
+        channel_verdict_detail(v, e->text);
+}
+
+static void on_probed(void *arg, const struct probe_answer *p)
+{
+    struct attempt *a = arg;
+    struct channel_verdict v;
+    struct err e;
+    enum begun begun = begun_of(p, &e);
+
+    if (begun == BEGUN_SENDING && send_request(a, &e) == 0)
+        return;
+    judge_unsent(begun == BEGUN_SENDING ? BEGUN_UNSENDABLE : begun, &e, &v);
+    decide(a, &v, NULL);
+    a->deps.on_end(a->deps.arg, &a->settlement);
+    attempt_free(a);
+}
+
+/* Asks the links' servers first where the configuration wants it. */
+static enum begun probe_and_send(struct attempt *a, const struct reply *reply, struct err *e)
+{
+    struct probe_deps deps = {
+        .probes = a->deps.probes, .http = a->deps.http, .loop = a->deps.loop, .config = a->deps.config};
+    const char *urls[MESSAGE_MAX_ATTACHMENTS];
+    struct probe_answer answer = {.verdict = PROBE_GOOD};
+    size_t count = a->deps.config->attachments.probe && !a->way.as_template ? reply->attachment_count : 0;
+    enum begun begun;
+
+    for (size_t i = 0; i < count; i++)
+        urls[i] = reply->attachments[i].url;
+    a->probe.done = on_probed;
+    a->probe.arg = a;
+    if (count > 0 && probe_start(&a->probe, &deps, urls, count, &answer) == 0)
+        return BEGUN_SENDING;
+    begun = begun_of(&answer, e);
+    return begun == BEGUN_SENDING && send_request(a, e) != 0 ? BEGUN_UNSENDABLE : begun;
+}
+
+/* Of all its files, whichever part carries them: a reply goes whole or not at all. */
+static int check_links(const struct attempt *a, const struct reply *reply, struct err *e)
+{
+    for (size_t i = 0; i < reply->attachment_count && !a->way.as_template; i++) {
+        if (link_check(reply->attachments[i].url, a->deps.config, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* How many messages the delivery takes from here: a template stands for the whole reply, and a part that was
+ * sent in vain goes alone. */
+static size_t parts_end(const struct ledger_claim *claim, const struct channel_parts *parts)
+{
+    if (claim->as_template)
+        return 1;
+    return claim->parts_end >= 0 && (size_t)claim->parts_end < parts->count ? (size_t)claim->parts_end
+                                                                            : parts->count;
+}
+
+/* Where there is no request to build, the ledger is the delivery. */
+static enum begun begin(struct attempt *a, const struct ledger_claim *claim, struct err *e)
+{
+    const struct config_account *account = config_account_find(a->deps.config, claim->account);
+    struct arena *arena = arena_new();
+    struct channel_parts parts;
+    struct reply reply;
+    enum begun begun = BEGUN_UNSENDABLE;
+    size_t end, part = (size_t)claim->parts_sent;
+
+    if (message_parse_reply(claim->payload, claim->payload_len, arena, &reply, e) != 0)
+        goto out;
+    begun = check_links(a, &reply, e) != 0 ? BEGUN_LINK_REFUSED : BEGUN_NOTHING_LEFT;
+    if (begun == BEGUN_LINK_REFUSED || !a->provider->build)
+        goto out;
+    begun = BEGUN_UNSENDABLE;
+    if (channel_plan(a->provider, account, &reply, arena, &parts, e) != 0)
+        goto out;
+    end = parts_end(claim, &parts);
+    a->has_more = part + 1 < end;
+    if (part >= end)
+        begun = BEGUN_NOTHING_LEFT; /* a receipt proved the last one, or the plan has become shorter */
+    else if (build(a, claim, &parts.items[part], &reply, e) == 0)
+        begun = probe_and_send(a, &reply, e);
+out:
     arena_free(&arena);
-    return rc;
+    return begun;
 }
 
 static void take_traceparent(struct attempt *a, const char *headers_json)
@@ -252,23 +420,21 @@ int attempt_start(const struct attempt_deps *deps, const struct ledger_claim *cl
 {
     struct attempt *a = attempt_new(deps, claim, claim_ms);
     const struct config_account *account = config_account_find(deps->config, claim->account);
-    struct channel_verdict v = {.outcome = OUTCOME_PERMFAIL, .retry_after_ms = -1};
+    enum begun begun = BEGUN_NO_ACCOUNT;
+    struct channel_verdict v;
     struct err e;
 
     take_traceparent(a, claim->headers_json);
     a->provider = account ? channel_find(account->provider) : NULL;
-    if (!a->provider) {
-        /* an account that was renamed or taken out: the operator may bring it back */
-        v.outcome = OUTCOME_AUTH;
-        snprintf(v.provider_code, sizeof v.provider_code, "no_account");
-        channel_verdict_detail(&v, "the account is not in the configuration any more");
-    } else if (build_and_send(a, claim, account, &e) == 0) {
+    if (a->provider)
+        begun = begin(a, claim, &e);
+    else
+        (void)err_set(&e, ERR_CONFIG, 0, "the account is not in the configuration any more");
+    if (begun == BEGUN_SENDING) {
         CRASH_POINT("consumer-sending");
         return 0;
-    } else {
-        snprintf(v.provider_code, sizeof v.provider_code, "unsendable");
-        channel_verdict_detail(&v, e.text);
     }
+    judge_unsent(begun, &e, &v);
     decide(a, &v, NULL);
     *s = a->settlement;
     attempt_free(a);

@@ -8,7 +8,9 @@
 #include "base/metrics.h"
 #include "consumer/circuit.h"
 #include "consumer/delivery.h"
+#include "consumer/error_rate.h"
 #include "consumer/ledger.h"
+#include "consumer/probe.h"
 #include "domain/config.h"
 #include "io/http.h"
 
@@ -19,6 +21,9 @@ struct attempt_deps { /* borrowed */
     struct metrics *metrics;
     struct http *http;
     struct circuits *circuits;
+    struct error_rates *errors;
+    struct alerts *alerts;
+    struct probes *probes;
     struct loop *loop;
     struct attempt_list *running; /* attempt.c keeps them here until their end */
     /* The attempt's end: *s is borrowed until it returns. In the read phase; should only record. */

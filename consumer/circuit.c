@@ -1,12 +1,12 @@
 /* Closed, open, probing; one function moves. */
 #include "consumer/circuit.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"
 #include "base/backoff.h"
-#include "base/log.h"
 #include "domain/families.h"
 
 struct circuit {
@@ -19,6 +19,7 @@ struct circuit {
 
 struct circuits {
     struct metrics *metrics;
+    struct alerts *alerts;
     struct circuit *items;
     size_t count;
 };
@@ -26,11 +27,12 @@ struct circuits {
 static const struct backoff PROBES = {
     .delay_ms = CIRCUIT_PROBE_MS, .multiplier = 2, .max_delay_ms = CIRCUIT_PROBE_MAX_MS, .jitter = 0.2};
 
-struct circuits *circuits_new(const struct config *c, struct metrics *m)
+struct circuits *circuits_new(const struct config *c, struct metrics *m, struct alerts *a)
 {
     struct circuits *all = xcalloc(1, sizeof *all);
 
     all->metrics = m;
+    all->alerts = a;
     all->count = c->channels.account_count;
     all->items = xcalloc(all->count ? all->count : 1, sizeof *all->items);
     for (size_t i = 0; i < all->count; i++) {
@@ -58,6 +60,19 @@ static struct circuit *find(const struct circuits *c, const char *account)
     return NULL;
 }
 
+static void raise_change(struct circuits *c, const struct circuit *t, const char *text, const char *key,
+                         int count)
+{
+    char number[16];
+
+    snprintf(number, sizeof number, "%d", count);
+    alerts_raise(c->alerts, &(struct alert){.kind = ALERT_ACCOUNT,
+                                            .is_over = t->state == CIRCUIT_CLOSED,
+                                            .about = t->account,
+                                            .text = text,
+                                            .details = {{key, number}}});
+}
+
 static void move(struct circuits *c, struct circuit *t, enum circuit_state to)
 {
     bool was_down = t->state != CIRCUIT_CLOSED, is_down = to != CIRCUIT_CLOSED;
@@ -67,11 +82,9 @@ static void move(struct circuits *c, struct circuit *t, enum circuit_state to)
         return;
     metric_set(c->metrics, &METRIC_CIRCUIT_OPEN, is_down ? 1 : 0, t->account, NULL);
     if (is_down)
-        log_error("alert: sender account is down, its deliveries wait", log_str("account", t->account),
-                  log_int("failures", t->failures));
+        raise_change(c, t, "sender account is down, its deliveries wait", "failures", t->failures);
     else
-        log_warn("alert: sender account is up again", log_str("account", t->account),
-                 log_int("probes", t->probes));
+        raise_change(c, t, "sender account is up again", "probes", t->probes);
 }
 
 static void open_until_probe(struct circuits *c, struct circuit *t, int64_t now_ms)
@@ -96,13 +109,14 @@ static bool is_alive(enum outcome o)
     return false;
 }
 
-void circuits_record(struct circuits *c, const char *account, enum outcome outcome, int64_t now_ms)
+void circuits_record(struct circuits *c, const char *account, enum outcome outcome, bool works,
+                     int64_t now_ms)
 {
     struct circuit *t = find(c, account);
 
     if (!t)
         return;
-    if (is_alive(outcome)) {
+    if (works || is_alive(outcome)) {
         move(c, t, CIRCUIT_CLOSED);
         t->failures = t->probes = 0;
         return;

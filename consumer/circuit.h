@@ -10,6 +10,7 @@
 
 #include "base/metrics.h"
 #include "consumer/outcome.h"
+#include "domain/alert.h"
 #include "domain/config.h"
 
 enum circuit_state {
@@ -27,11 +28,13 @@ enum {
 };
 
 struct circuits;
-struct circuits *circuits_new(const struct config *c, struct metrics *m); /* borrowed */
+struct circuits *circuits_new(const struct config *c, struct metrics *m, struct alerts *a); /* borrowed */
 void circuits_free(struct circuits **c);
 
-/* An attempt over the account ended. Logs a change once. */
-void circuits_record(struct circuits *c, const char *account, enum outcome outcome, int64_t now_ms);
+/* An attempt over the account ended. works: whatever the outcome, the provider spoke as one that works and
+ * meant this message alone. A change raises an alert. */
+void circuits_record(struct circuits *c, const char *account, enum outcome outcome, bool works,
+                     int64_t now_ms);
 /* The account is down: a failure now says nothing about the message. */
 bool circuits_is_down(const struct circuits *c, const char *account);
 enum circuit_state circuits_state(const struct circuits *c, const char *account);

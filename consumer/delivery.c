@@ -11,7 +11,8 @@ static const struct {
     [DELIVERY_SENDING] = {"sending", TO(DELIVERY_READY) | TO(DELIVERY_UNCERTAIN) | TO(DELIVERY_SENT) |
                                          TO(DELIVERY_PARKED)},
     [DELIVERY_UNCERTAIN] = {"uncertain", TO(DELIVERY_READY) | TO(DELIVERY_SENT) | TO(DELIVERY_PARKED)},
-    [DELIVERY_SENT] = {"sent", TO(DELIVERY_READY)}, /* a replay that was asked for with --again */
+    [DELIVERY_SENT] = {"sent", TO(DELIVERY_READY) | TO(DELIVERY_PARKED)}, /* it did not arrive; a replay that
+                                                                             was asked for with --again */
     [DELIVERY_PARKED] = {"parked",
                          TO(DELIVERY_READY) | TO(DELIVERY_SENT)}, /* a replay; a receipt after all */
     [DELIVERY_CANCELLED] = {"cancelled", TO(DELIVERY_READY)},
@@ -32,8 +33,10 @@ enum delivery_state delivery_state_after(enum disposition_kind k)
     switch (k) {
     case DISPOSITION_DONE:
         return DELIVERY_SENT;
+    case DISPOSITION_CONTINUE:
     case DISPOSITION_RETRY:
     case DISPOSITION_HOLD:
+    case DISPOSITION_NEXT:
         return DELIVERY_READY;
     case DISPOSITION_RECONCILE:
         return DELIVERY_UNCERTAIN;

@@ -16,11 +16,15 @@
  *   (reply) --------> READY --------> SENDING ----------------> SENT
  *                      ^ ^              |  |
  *                      | +--------------+  | settle: reconcile, or the owner died (lease end)
- *                      |  settle: retry,   v
- *                      |  hold; release  UNCERTAIN ---> SENT    (a late definite result, a receipt)
+ *                      |  settle: continue,|
+ *                      |  retry, hold,     v
+ *                      |  next; release  UNCERTAIN ---> SENT    (a late definite result)
  *                      +-------------------+   |
- *                        policy: resend        +------> PARKED  (policy: park)
- *   settle: park takes SENDING to PARKED; CANCELLED is for what must not be sent any more.
+ *          policy: resend, or a receipt that   +------> PARKED  (policy: park)
+ *          proves the part under way
+ *   settle: park takes SENDING to PARKED; CANCELLED is for what must not be sent any more. A receipt that
+ *   proves what was parked as uncertain takes it back to READY, and one that says that what was SENT did not
+ *   arrive to READY (retry, next) or PARKED.
  *
  * It waits in READY (next_attempt_at, or its lane's head), in SENDING (the attempt's end, or lease_until)
  * and in UNCERTAIN (a receipt, or next_attempt_at). */
@@ -40,6 +44,15 @@ enum delivery_state delivery_state_after(enum disposition_kind k);
 /* Whether the ledger may take a row from one state to the other. */
 bool delivery_may_move(enum delivery_state from, enum delivery_state to);
 
+/* By which way a delivery goes. */
+struct delivery_way {
+    char account[64], channel[16];
+    char address[256]; /* E.164 where there is a number, else what the channel knows the contact by */
+    char chain[64];    /* the account whose chain led here; "" = it is the contact's first */
+    int32_t step;      /* how many entries of the chain are behind it */
+    bool as_template;  /* the account's template in place of the reply */
+};
+
 /* One claimed attempt's end, ready for the ledger. */
 enum { SETTLEMENT_TEXT = 200 };
 struct settlement {
@@ -47,9 +60,11 @@ struct settlement {
     int32_t fence;
     enum outcome outcome;
     struct disposition disposition;
-    char provider_id[257];             /* "" = none */
-    char reason[SETTLEMENT_TEXT + 60]; /* of the state after; "" when sent */
-    char provider_code[48], detail[SETTLEMENT_TEXT];
+    struct delivery_way next;           /* for DISPOSITION_NEXT */
+    bool opted_out;                     /* the contact wants no messages */
+    char provider_id[257];              /* "" = none */
+    char reason[SETTLEMENT_TEXT + 160]; /* of the state after; "" when sent */
+    char provider_code[48], detail[SETTLEMENT_TEXT + 80];
     int32_t http_status;          /* 0 = no answer */
     int64_t started_ms, ended_ms; /* wall */
     char timings[256];            /* JSON */

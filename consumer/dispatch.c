@@ -27,6 +27,8 @@ struct dispatch {
     struct attempt_list open_attempts;
     bool open, wanted, claiming, sweep_due, sweeping;
     struct circuits *circuits;
+    struct error_rates *errors;
+    struct probes *probes;
     const char *probing;   /* account that the claim under way probes, or NULL */
     size_t asked;          /* slots of the claim under way */
     int64_t claim_boot_ms; /* when it was asked: the lease cannot have begun before */
@@ -61,6 +63,7 @@ static void on_sweep_timer(void *arg)
 
     d->sweep_due = true;
     d->wanted = true;
+    error_rates_look(d->errors, loop_now_ms(d->deps.loop));
     loop_timer_start(d->sweep_timer, d->deps.config->database.poll_interval_ms);
 }
 
@@ -71,10 +74,15 @@ struct dispatch *dispatch_new(const struct dispatch_deps *deps)
     struct dispatch *d = xcalloc(1, sizeof *d);
 
     d->deps = *deps;
-    d->circuits = circuits_new(deps->config, deps->metrics);
+    d->circuits = circuits_new(deps->config, deps->metrics, deps->alerts);
+    d->errors = error_rates_new(deps->config, deps->alerts);
+    d->probes = probes_new();
     d->attempts = (struct attempt_deps){.loop = deps->loop,
                                         .running = &d->open_attempts,
                                         .circuits = d->circuits,
+                                        .errors = d->errors,
+                                        .alerts = deps->alerts,
+                                        .probes = d->probes,
                                         .config = deps->config,
                                         .metrics = deps->metrics,
                                         .http = deps->http,
@@ -106,6 +114,8 @@ void dispatch_free(struct dispatch **d)
     free((*d)->late);
     attempts_free(&(*d)->open_attempts);
     circuits_free(&(*d)->circuits);
+    error_rates_free(&(*d)->errors);
+    probes_free(&(*d)->probes);
     loop_timer_free(&(*d)->due_timer);
     loop_timer_free(&(*d)->sweep_timer);
     free(*d);
@@ -144,6 +154,14 @@ bool dispatch_is_idle(const struct dispatch *d)
 size_t dispatch_in_flight(const struct dispatch *d)
 {
     return d->running;
+}
+
+bool dispatch_is_cut_off(const struct dispatch *d)
+{
+    const char *down[CONFIG_MAX_ACCOUNTS];
+    size_t accounts = d->deps.config->channels.account_count;
+
+    return accounts > 0 && circuits_down(d->circuits, down, CONFIG_MAX_ACCOUNTS) == accounts;
 }
 
 /* --- attempts --- */
@@ -420,6 +438,8 @@ static void on_swept(void *arg, const struct ledger_sweep *s, const struct err *
     metric_set(d->deps.metrics, &METRIC_DELIVERIES, (double)s->uncopied, "parked", NULL);
     if (s->uncopied > 0)
         d->deps.on_parked(d->deps.arg);
+    if (s->has_bounced)
+        d->deps.on_bounced(d->deps.arg);
     if (s->resent > 0)
         d->wanted = true;
 }

@@ -8,6 +8,7 @@
 
 #include "base/metrics.h"
 #include "consumer/ledger.h"
+#include "domain/alert.h"
 #include "domain/config.h"
 #include "io/http.h"
 #include "io/loop.h"
@@ -20,7 +21,9 @@ struct dispatch_deps { /* borrowed */
     struct metrics *metrics;
     struct ledger *ledger;
     struct http *http;
-    void (*on_parked)(void *arg); /* the ledger may hold parked deliveries without a copy */
+    struct alerts *alerts;
+    void (*on_parked)(void *arg);  /* the ledger may hold parked deliveries without a copy */
+    void (*on_bounced)(void *arg); /* the ledger has receipts of what was sent in vain */
     void *arg;
 };
 
@@ -34,5 +37,7 @@ void dispatch_turn(struct dispatch *d);
 /* No attempt runs and nothing is unsettled. */
 bool dispatch_is_idle(const struct dispatch *d);
 size_t dispatch_in_flight(const struct dispatch *d);
+/* There are sender accounts, and every one of them is down. */
+bool dispatch_is_cut_off(const struct dispatch *d);
 
 #endif

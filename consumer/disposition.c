@@ -16,8 +16,9 @@ const char *outcome_name(enum outcome o)
 const char *disposition_name(enum disposition_kind k)
 {
     static const char *const NAMES[DISPOSITION_COUNT] = {
-        [DISPOSITION_DONE] = "done",           [DISPOSITION_RETRY] = "retry", [DISPOSITION_HOLD] = "hold",
-        [DISPOSITION_RECONCILE] = "reconcile", [DISPOSITION_PARK] = "park",
+        [DISPOSITION_DONE] = "done", [DISPOSITION_CONTINUE] = "continue",   [DISPOSITION_RETRY] = "retry",
+        [DISPOSITION_HOLD] = "hold", [DISPOSITION_RECONCILE] = "reconcile", [DISPOSITION_NEXT] = "next",
+        [DISPOSITION_PARK] = "park",
     };
 
     return NAMES[k];
@@ -32,12 +33,18 @@ static int64_t wait_at_least(int64_t wait_ms, int64_t retry_after_ms)
     return asked > wait_ms ? asked : wait_ms;
 }
 
-static struct disposition retry_or_park(const struct disposition_input *in)
+static struct disposition give_up(const struct disposition_input *in)
 {
+    return (struct disposition){.kind = in->has_next ? DISPOSITION_NEXT : DISPOSITION_PARK, .counted = true};
+}
+
+static struct disposition retry_or_give_up(const struct disposition_input *in)
+{
+    int tries = in->tries > 0 && in->tries < in->ladder->tries ? in->tries : in->ladder->tries;
     int64_t wait_ms;
 
-    if (in->attempts >= in->ladder->tries)
-        return (struct disposition){.kind = DISPOSITION_PARK, .counted = true};
+    if (in->attempts >= tries)
+        return give_up(in);
     wait_ms = backoff_jittered_ms(&in->ladder->backoff, in->attempts, in->random);
     return (struct disposition){
         .kind = DISPOSITION_RETRY, .wait_ms = wait_at_least(wait_ms, in->retry_after_ms), .counted = true};
@@ -57,14 +64,15 @@ struct disposition disposition_decide(const struct disposition_input *in)
 {
     switch (in->outcome) {
     case OUTCOME_DELIVERED:
-        return (struct disposition){.kind = DISPOSITION_DONE, .counted = true};
+        return (struct disposition){.kind = in->has_more ? DISPOSITION_CONTINUE : DISPOSITION_DONE,
+                                    .counted = true};
     case OUTCOME_TEMPFAIL:
         /* the circuit decides when the account is tried again, the lane just waits for its turn */
-        return in->account_down ? hold(in, 0) : retry_or_park(in);
+        return in->account_down ? hold(in, 0) : retry_or_give_up(in);
     case OUTCOME_THROTTLED:
         return hold(in, in->retry_after_ms >= 0 ? 0 : DISPOSITION_THROTTLE_MS);
     case OUTCOME_PERMFAIL:
-        return (struct disposition){.kind = DISPOSITION_PARK, .counted = true};
+        return give_up(in);
     case OUTCOME_UNCERTAIN:
         return (struct disposition){
             .kind = DISPOSITION_RECONCILE, .wait_ms = in->uncertain_wait_ms, .counted = true};

@@ -11,10 +11,12 @@
 /* Spelled as in agwb.delivery_attempts.disposition. */
 enum disposition_kind {
     DISPOSITION_DONE = 0, /* sent */
+    DISPOSITION_CONTINUE, /* a part is sent: ready at once for the next one */
     DISPOSITION_RETRY,    /* ready again after wait_ms; the attempt counts */
     DISPOSITION_HOLD, /* ready again after wait_ms; the attempt does not count: the message is not at fault */
     DISPOSITION_RECONCILE, /* uncertain: a receipt may come within wait_ms, then the account's policy decides
                             */
+    DISPOSITION_NEXT,      /* ready at once by the next step of the account's chain */
     DISPOSITION_PARK,      /* to wb_parked, for a person */
 };
 enum { DISPOSITION_COUNT = DISPOSITION_PARK + 1 };
@@ -29,7 +31,10 @@ struct disposition {
 
 struct disposition_input {
     enum outcome outcome;
+    bool has_more;          /* DELIVERED: parts that were not sent yet */
+    bool has_next;          /* a failure for good: the chain has a step for it */
     int attempts;           /* counted tries, this one included; >= 1 */
+    int tries;              /* in all for this kind of failure, if fewer than the ladder has; 0 = as that */
     int64_t retry_after_ms; /* the provider's wish; -1 = none */
     bool account_down;      /* the account's circuit is open: a failure says nothing about this message */
     const struct config_retry *ladder;

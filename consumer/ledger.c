@@ -128,7 +128,8 @@ static void on_swept(void *arg, const struct db_result *r, const struct err *e)
                                    .ready = db_int(r, 0, 4),
                                    .sending = db_int(r, 0, 5),
                                    .uncertain = db_int(r, 0, 6),
-                                   .uncopied = db_int(r, 0, 7)},
+                                   .uncopied = db_int(r, 0, 7),
+                                   .has_bounced = db_bool(r, 0, 8)},
             NULL);
 }
 

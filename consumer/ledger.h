@@ -36,6 +36,7 @@ struct ledger_arrival {
     const char *body;
     size_t body_len;
     const char *headers_json; /* an object */
+    bool has_content;         /* there is something in it that is to be sent */
     int32_t replay;           /* generation of the replay it came by; 0 = none */
 };
 
@@ -43,8 +44,8 @@ enum ledger_accept_result {
     LEDGER_ACCEPTED = 0,
     LEDGER_DUPLICATE,  /* same id, same body: the ledger has it */
     LEDGER_CONFLICT,   /* same id, other body: not stored */
-    LEDGER_ERROR,      /* an agent's error without text: ledger_fail is next */
-    LEDGER_EMPTY,      /* partial without anything to send */
+    LEDGER_ERROR,      /* an agent's error without anything to send: ledger_fail is next */
+    LEDGER_EMPTY,      /* a partial reply without anything to send: the same */
     LEDGER_UNROUTABLE, /* stored as parked; reason says why */
 };
 
@@ -63,11 +64,17 @@ int ledger_accept(struct ledger *l, const struct ledger_arrival *const *arrivals
 /* --- claim, settle --- */
 struct ledger_claim {
     const char *message_id;
-    int32_t fence, attempts; /* attempts: counted tries, this one included */
+    int32_t fence, attempts;       /* attempts: counted tries, this one included */
+    int32_t parts_sent, parts_end; /* this attempt's part; before which one it ends, -1 = with the last */
     const char *kind, *account, *channel, *address, *payload, *headers_json;
     size_t payload_len;
     const char *job_id, *workspace_id, *contact_id; /* NULL when unknown */
-    int64_t accepted_ms, due_ms, published_ms;      /* wall; published_ms 0 when unknown */
+    const char *quoted_id;                          /* of the message that is answered; NULL when unknown */
+    const char *chain;                              /* "" = the account's own */
+    int32_t step;
+    bool as_template;
+    const char *number, *email;                /* the contact's, for accounts with a chain; "" = none */
+    int64_t accepted_ms, due_ms, published_ms; /* wall; published_ms 0 when unknown */
 };
 
 typedef void ledger_done_fn(void *arg, const struct err *e);
@@ -118,6 +125,32 @@ struct ledger_unstarted {
 int ledger_release(struct ledger *l, const struct ledger_unstarted *items, size_t count, ledger_done_fn *done,
                    void *arg) MUST_CHECK;
 
+/* --- sent, and not arrived --- */
+struct ledger_bounce {
+    int64_t receipt_id;
+    const char *message_id;
+    int32_t fence, part, attempts; /* attempts: how often this part was sent over this account */
+    bool is_current;               /* the part was not sent again since */
+    const char *account, *channel, *address, *chain;
+    int32_t step;
+    bool as_template;
+    const char *number, *email; /* as a claim's */
+    const char *code, *detail;  /* the provider's; "" = none */
+};
+typedef void ledger_bounces_fn(void *arg, const struct ledger_bounce *bounces, size_t count,
+                               const struct err *e);
+/* The FAILED receipts nobody has judged yet, one a message. */
+int ledger_claim_bounces(struct ledger *l, size_t limit, ledger_bounces_fn *done, void *arg) MUST_CHECK;
+
+struct ledger_bounced {
+    int64_t receipt_id;
+    int32_t part, attempts;
+    bool is_ignored; /* there is nothing to do about it */
+    struct settlement settlement;
+};
+int ledger_settle_bounces(struct ledger *l, const struct ledger_bounced *items, size_t count,
+                          ledger_done_fn *done, void *arg) MUST_CHECK;
+
 /* --- requests that will not be answered --- */
 struct ledger_failure {
     const char *job_id; /* a uuid */
@@ -147,6 +180,7 @@ struct ledger_sweep {
     int64_t orphaned, parked, resent;
     int64_t next_due_ms; /* -1 = nothing waits */
     int64_t ready, sending, uncertain, uncopied;
+    bool has_bounced; /* there are FAILED receipts to judge */
 };
 typedef void ledger_swept_fn(void *arg, const struct ledger_sweep *s, const struct err *e);
 int ledger_sweep(struct ledger *l, ledger_swept_fn *done, void *arg) MUST_CHECK;

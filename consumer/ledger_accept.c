@@ -24,7 +24,7 @@ static void write_status(struct db_params *p, const struct ledger_arrival *a)
 }
 static void write_has_content(struct db_params *p, const struct ledger_arrival *a)
 {
-    db_item_bool(p, a->reply->text || a->reply->attachment_count > 0);
+    db_item_bool(p, a->has_content);
 }
 static void write_jid(struct db_params *p, const struct ledger_arrival *a)
 {

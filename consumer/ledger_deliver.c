@@ -29,6 +29,14 @@ static struct ledger_claim claim_of_row(const struct db_result *r, size_t row)
         .accepted_ms = db_int(r, row, 12),
         .due_ms = db_int(r, row, 13),
         .published_ms = db_int(r, row, 14),
+        .parts_sent = (int32_t)db_int(r, row, 15),
+        .parts_end = db_is_null(r, row, 16) ? -1 : (int32_t)db_int(r, row, 16),
+        .quoted_id = ledger_text_or_null(r, row, 17),
+        .step = (int32_t)db_int(r, row, 18),
+        .chain = db_text(r, row, 19),
+        .as_template = db_bool(r, row, 20),
+        .number = db_text(r, row, 21),
+        .email = db_text(r, row, 22),
     };
 }
 
@@ -44,11 +52,11 @@ static void add_limits(const struct ledger *l, struct db_params *p)
 
 static struct ledger_wait wait_of_row(const struct db_result *r, size_t row)
 {
-    return (struct ledger_wait){.next_due_ms = db_is_null(r, row, 15) ? -1 : db_int(r, row, 15),
-                                .held_all = db_int(r, row, 16),
-                                .held_account = db_int(r, row, 17),
-                                .held_contact = db_int(r, row, 18),
-                                .cancelled = db_int(r, row, 19)};
+    return (struct ledger_wait){.next_due_ms = db_is_null(r, row, 23) ? -1 : db_int(r, row, 23),
+                                .held_all = db_int(r, row, 24),
+                                .held_account = db_int(r, row, 25),
+                                .held_contact = db_int(r, row, 26),
+                                .cancelled = db_int(r, row, 27)};
 }
 
 static void on_claimed(void *arg, const struct db_result *r, const struct err *e)
@@ -92,15 +100,18 @@ int ledger_claim(struct ledger *l, const struct ledger_ask *ask, ledger_claimed_
     db_param_int4(p, (int32_t)ask->slots);
     db_param_int8(p, l->deps.config->consumer.lease_ms);
     db_param_bool(p, l->deps.config->consumer.drop_stale);
+    db_param_bool(p, l->deps.config->consumer.uncertain == UNCERTAIN_RESEND);
     db_array_begin(p, DB_TEXT);
     for (size_t i = 0; i < ask->skip_count; i++)
         ledger_item_text(p, ask->skip[i]);
     db_array_end(p);
     db_param_text(p, ask->only);
+    ledger_add_chained(l, p);
     add_limits(l, p);
-    return ledger_run(l, l->deps.work_db,
-                      "select * from agwb.claim_deliveries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-                      on_claimed, &(struct ledger_call){.claimed = done, .arg = arg});
+    return ledger_run(
+        l, l->deps.work_db,
+        "select * from agwb.claim_deliveries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)", on_claimed,
+        &(struct ledger_call){.claimed = done, .arg = arg});
 }
 
 static void on_settled(void *arg, const struct db_result *r, const struct err *e)
@@ -203,6 +214,7 @@ static const struct {
     {DB_TEXT, settle_reason},      {DB_INT8, settle_started},       {DB_INT8, settle_ended},
     {DB_INT4, settle_http_status}, {DB_TEXT, settle_provider_code}, {DB_TEXT, settle_outcome},
     {DB_TEXT, settle_disposition}, {DB_TEXT, settle_detail},        {DB_TEXT, settle_timings},
+    {DB_TEXT, ledger_item_way},
 };
 
 int ledger_settle(struct ledger *l, const struct settlement *const *items, size_t count, bool bare,
@@ -217,12 +229,18 @@ int ledger_settle(struct ledger *l, const struct settlement *const *items, size_
             SETTLE_COLUMNS[c].write(p, items[i]);
         db_array_end(p);
     }
+    db_array_begin(p, DB_TEXT);
+    for (size_t i = 0; i < count; i++) {
+        if (items[i]->opted_out)
+            ledger_item_text(p, items[i]->message_id);
+    }
+    db_array_end(p);
     add_limits(l, p);
     db_param_bool(p, bare);
     return ledger_run(
         l, l->deps.work_db,
         "select * from agwb.settle_deliveries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, "
-        "$14, $15, $16, $17, $18, $19, $20)",
+        "$14, $15, $16, $17, $18, $19, $20, $21, $22)",
         on_settled, &(struct ledger_call){.settled = done, .arg = arg});
 }
 

@@ -24,6 +24,7 @@ struct ledger_call {
         ledger_parked_fn *parked;
         ledger_failed_fn *failed;
         ledger_overdue_fn *overdue;
+        ledger_bounces_fn *bounces;
     };
     void *arg;
     size_t count;
@@ -37,6 +38,11 @@ int ledger_run(struct ledger *l, struct db *db, const char *sql, db_done_fn *don
 struct ledger_call ledger_take(void *arg);
 /* A db_done_fn for calls that only want to know whether it worked. */
 void ledger_on_done(void *arg, const struct db_result *r, const struct err *e);
+
+/* The array of accounts that have a chain. */
+void ledger_add_chained(const struct ledger *l, struct db_params *p);
+/* A way as the JSON that agwb.settle_deliveries() wants, or NULL for another disposition than next. */
+void ledger_item_way(struct db_params *p, const struct settlement *s);
 
 /* NULL is SQL NULL. */
 void ledger_item_text(struct db_params *p, const char *s);

@@ -2,6 +2,8 @@
  * confirm. */
 #include "consumer/parking.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -130,6 +132,48 @@ static struct copy *copy_new(struct parking *d)
     return &d->copies[i];
 }
 
+/* What nobody can do anything about (an invalid number) and what is only a leftover raise no alert. */
+static bool is_alarming(enum parking_reason r)
+{
+    switch (r) {
+    case PARKING_PERMANENT:
+    case PARKING_DUPLICATE:
+        return false;
+    case PARKING_INVALID:
+    case PARKING_ID_CONFLICT:
+    case PARKING_POISON:
+    case PARKING_UNROUTABLE:
+    case PARKING_EXHAUSTED:
+    case PARKING_UNCERTAIN:
+    case PARKING_LATE:
+    case PARKING_DEAD:
+        return true;
+    }
+    return true;
+}
+
+static bool was_tried(enum parking_reason r)
+{
+    return r == PARKING_EXHAUSTED || r == PARKING_UNCERTAIN;
+}
+
+static void tell(const struct parking *d, const struct copy *c)
+{
+    char attempts[24];
+
+    if (!is_alarming(c->reason))
+        return;
+    snprintf(attempts, sizeof attempts, "%" PRId64, c->attempts);
+    alerts_raise(d->deps.alerts,
+                 &(struct alert){.kind = was_tried(c->reason) ? ALERT_PARKED : ALERT_DEAD,
+                                 .about = c->queue,
+                                 .text = was_tried(c->reason) ? "a message is given up" : "a message is dead",
+                                 .details = {{"messageId", c->message_id},
+                                             {"reason", parking_reason_name(c->reason)},
+                                             {"detail", c->text},
+                                             {"attempts", was_tried(c->reason) ? attempts : NULL}}});
+}
+
 static struct copy *add_copy(struct parking *d, const struct parking_note *note)
 {
     struct copy *c = copy_new(d);
@@ -148,6 +192,7 @@ static struct copy *add_copy(struct parking *d, const struct parking_note *note)
                        .body = xcalloc(1, note->body_len + 1),
                        .body_len = note->body_len};
     memcpy(c->body, note->body, note->body_len);
+    tell(d, c);
     log_warn("parked", log_str("messageId", c->message_id), log_str("queue", c->queue),
              log_str("reason", parking_reason_name(c->reason)), log_str("detail", c->text),
              log_int("attempts", c->attempts));

@@ -10,6 +10,7 @@
 
 #include "base/metrics.h"
 #include "consumer/ledger.h"
+#include "domain/alert.h"
 #include "domain/config.h"
 #include "io/broker.h"
 #include "io/loop.h"
@@ -22,6 +23,7 @@ struct parking_deps { /* borrowed */
     struct metrics *metrics;
     struct broker *broker; /* publishes; its handlers must call parking_on_confirm */
     struct ledger *ledger;
+    struct alerts *alerts;
 };
 
 /* Why a message is parked: label of agwb_dead_letters_total and header agwb-reason. */

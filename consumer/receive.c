@@ -40,6 +40,7 @@ struct receive {
     struct receive_deps deps;
     struct arrival *head, *tail;
     size_t waiting, count;
+    uint64_t acked;
     bool done_any; /* some are done and not acked */
     struct arrival *batch[BATCH_MAX];
     size_t batch_count; /* > 0: an accept is under way */
@@ -75,6 +76,11 @@ void receive_free(struct receive **r)
     }
     free(*r);
     *r = NULL;
+}
+
+uint64_t receive_acked(const struct receive *r)
+{
+    return r->acked;
 }
 
 bool receive_is_idle(const struct receive *r)
@@ -298,12 +304,24 @@ static void add_prefix(struct buf *b, const char *text, size_t max_chars)
     buf_add(b, text, utf8_prefix(text, max_chars));
 }
 
-/* An agent's error without text: its request will not be answered. With agent.retry_errors the job's own
- * ladder comes first. */
+/* What of the reply is to be sent: policy decides for one that the agent itself calls incomplete. */
+static bool has_content(const struct receive *r, const struct reply *reply)
+{
+    const struct config *c = r->deps.config;
+
+    if ((reply->status == REPLY_PARTIAL && c->agent.partial == INCOMPLETE_FALLBACK) ||
+        (reply->status == REPLY_ERROR && c->agent.error == INCOMPLETE_FALLBACK))
+        return false;
+    return reply->text || reply->attachment_count > 0;
+}
+
+/* An agent's error or partial reply without anything to send: its request will not be answered. With
+ * agent.retry_errors the job's own ladder comes first. */
 static void fail_request(struct receive *r, struct arrival *a)
 {
     const struct reply *reply = a->reply;
     struct ledger_failure failure = {.job_id = reply->original_message_id};
+    bool is_error = reply->status == REPLY_ERROR;
     struct buf reason;
 
     if (!is_uuid(reply->original_message_id)) {
@@ -312,9 +330,13 @@ static void fail_request(struct receive *r, struct arrival *a)
     }
     buf_init(&reason, 8192);
     buf_add_str(&reason, "agent: ");
-    add_prefix(&reason, reply->error.code ? reply->error.code : "ERROR", 128);
+    add_prefix(&reason, reply->error.code ? reply->error.code : is_error ? "ERROR" : "PARTIAL", 128);
     buf_add_str(&reason, ": ");
-    add_prefix(&reason, reply->error.message ? reply->error.message : "no message", 1000);
+    add_prefix(&reason,
+               reply->error.message ? reply->error.message
+               : is_error           ? "no message"
+                                    : "no answer",
+               1000);
     failure.reason = buf_str(&reason);
     failure.retry = r->deps.config->agent.retry_errors;
     a->state = ARRIVAL_FAILING;
@@ -338,7 +360,7 @@ static void finish(struct receive *r, struct arrival *a, const struct ledger_acc
         count_agent(r, a->reply);
     if (result->orphan && result->result == LEDGER_ACCEPTED)
         metric_add(r->deps.metrics, &METRIC_ORPHANS, 1, NULL, NULL);
-    if (result->result == LEDGER_ERROR) {
+    if (result->result == LEDGER_ERROR || result->result == LEDGER_EMPTY) {
         fail_request(r, a);
         return;
     }
@@ -423,6 +445,7 @@ static void start_batch(struct receive *r)
                                                         .body = a->body,
                                                         .body_len = a->body_len,
                                                         .headers_json = a->headers_json,
+                                                        .has_content = has_content(r, a->reply),
                                                         .replay = a->replay};
         list[r->batch_count] = &items[r->batch_count];
         a->state = ARRIVAL_BATCHED;
@@ -447,6 +470,7 @@ static void ack_front(struct receive *r)
         tag = a->tag;
         r->head = a->next;
         r->count--;
+        r->acked++;
         arrival_free(a);
     }
     if (!r->head)
@@ -465,6 +489,7 @@ static void ack_rest(struct receive *r)
             broker_ack(r->deps.broker, a->epoch, a->tag, false);
             *link = a->next;
             r->count--;
+            r->acked++;
             arrival_free(a);
         } else {
             r->tail = a;

@@ -5,6 +5,7 @@
 #define AGWB_CONSUMER_RECEIVE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/metrics.h"
 #include "consumer/fallback.h"
@@ -37,5 +38,6 @@ void receive_on_down(struct receive *r);
 void receive_turn(struct receive *r);
 /* Nothing received is unacknowledged, but for what cannot be accepted while the database is away. */
 bool receive_is_idle(const struct receive *r);
+uint64_t receive_acked(const struct receive *r); /* how many so far */
 
 #endif

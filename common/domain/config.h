@@ -23,7 +23,8 @@ enum {
     CONFIG_MAX_ACCOUNTS = 32,
     CONFIG_MAX_WORKSPACES = 64,
     CONFIG_MAX_NEXT = 4,
-    CONFIG_MAX_OPTIONS = 16
+    CONFIG_MAX_OPTIONS = 16,
+    CONFIG_MAX_SECRET_FILES = 64
 };
 
 struct config_retry {
@@ -137,6 +138,11 @@ struct config {
         int64_t drain_timeout_ms;
         bool watchdog;
     } daemon;
+    struct { /* where secrets were read from, the configuration file included; what is beyond is not listed */
+        const char *path;
+        bool is_exposed; /* others may read it */
+    } secret_files[CONFIG_MAX_SECRET_FILES];
+    size_t secret_file_count;
 };
 
 struct config_source {

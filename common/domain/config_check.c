@@ -5,6 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "domain/webhook_signature.h"
+
 /* The fault of a named option, with the place its value came from. */
 static int fault(struct config_loader *l, const char *name, const char *expected, const char *found)
 {
@@ -63,6 +65,8 @@ static int check_urls(struct config_loader *l, const struct config *c)
     url = c->alerts.webhook_url;
     if (*url && strncasecmp(url, "http://", 7) != 0 && strncasecmp(url, "https://", 8) != 0)
         return fault(l, "alerts.webhook_url", "http:// or https://", "");
+    if (*c->alerts.secret && !webhook_secret_is_good(c->alerts.secret))
+        return fault(l, "alerts.secret", "any text, or whsec_ and base64", "");
     return 0;
 }
 

@@ -387,6 +387,8 @@ int config_read_libconfig(struct config_loader *l)
     char *text = read_text(l, fd, &st);
     if (text && scan_text(l, text) == 0)
         rc = parse_text(l, text);
+    if (rc == 0 && l->file_has_secret)
+        config_note_secret_file(l, source->file, (st.st_mode & 07) != 0);
     if (rc == 0 && l->file_has_secret && (st.st_mode & 07) != 0)
         log_warn("configuration file holds secrets and is readable by everyone",
                  log_str("path", source->file));

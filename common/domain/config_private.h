@@ -94,6 +94,9 @@ int config_put_fallback(struct config_loader *l, const struct config_option *o, 
 /* The content of a secret file, without its final newline. */
 int config_put_secret_file(struct config_loader *l, const struct config_slot *s, const char *path) MUST_CHECK;
 
+/* Remembers a file that secrets were read from. */
+void config_note_secret_file(struct config_loader *l, const char *path, bool is_exposed);
+
 /* The fault "WHERE: NAME: expected ..., found ...": -1. `found` is left out for secrets. */
 int config_fault(struct config_loader *l, const struct config_slot *s, const char *found);
 /* Digits with an optional minus, nothing else. */

@@ -299,6 +299,15 @@ out:;
     return len;
 }
 
+void config_note_secret_file(struct config_loader *l, const char *path, bool is_exposed)
+{
+    struct config *c = &l->store->config;
+    if (c->secret_file_count == CONFIG_MAX_SECRET_FILES)
+        return;
+    c->secret_files[c->secret_file_count].path = arena_strdup(l->store->arena, path);
+    c->secret_files[c->secret_file_count++].is_exposed = is_exposed;
+}
+
 int config_put_secret_file(struct config_loader *l, const struct config_slot *s, const char *path)
 {
     char text[CONFIG_MAX_SECRET + 3];
@@ -318,6 +327,8 @@ int config_put_secret_file(struct config_loader *l, const struct config_slot *s,
     else
         rc = config_put_string(l, s, text);
     explicit_bzero(text, sizeof text);
+    if (rc == 0)
+        config_note_secret_file(l, path, (mode & 077) != 0);
     if (rc == 0 && (mode & 077) != 0)
         log_warn("secret file is readable by others", log_str("option", s->name), log_str("path", path));
     return rc;

@@ -29,6 +29,19 @@ const struct metric_family METRIC_OLDEST_PENDING =
     GAUGE(.name = "agwb_oldest_pending_seconds",
           .help = "Age of the oldest pending job row; 0 when there is none.");
 
+const struct metric_family METRIC_PURGED =
+    COUNTER(.name = "agwb_purged_total", .help = "Old rows deleted, by table.", .labels = {"table"});
+const struct metric_family METRIC_INBOX_ROWS =
+    COUNTER(.name = "agwb_inbox_rows_total", .help = "Webhook rows read, by what became of them.",
+            .labels = {"provider", "result"});
+const struct metric_family METRIC_SIGNATURE_FAILURES =
+    COUNTER(.name = "agwb_signature_failures_total",
+            .help = "Webhooks refused because nothing proves, or something disproves, who sent them.",
+            .labels = {"provider"});
+const struct metric_family METRIC_RECEIPTS =
+    COUNTER(.name = "agwb_receipts_total", .help = "Receipts taken in, by status.",
+            .labels = {"provider", "status"});
+
 const struct metric_family METRIC_CONSUMED =
     COUNTER(.name = "agwb_consumed_total", .help = "Replies taken from the webhook queue, by result.",
             .labels = {"result"});
@@ -40,6 +53,10 @@ const struct metric_family METRIC_ATTEMPTS =
             .labels = {"channel", "outcome"});
 const struct metric_family METRIC_DELIVERY_SECONDS =
     HISTOGRAM(.name = "agwb_delivery_seconds", .help = "From acceptance to sent.", .labels = {"channel"});
+const struct metric_family METRIC_BOUNCES =
+    COUNTER(.name = "agwb_bounces_total",
+            .help = "Messages that were sent and, says a receipt, did not arrive.",
+            .labels = {"channel", "disposition"});
 const struct metric_family METRIC_DELIVERIES =
     GAUGE(.name = "agwb_deliveries", .help = "Deliveries in the ledger that are not finished, by state.",
           .labels = {"state"});
@@ -80,6 +97,9 @@ const struct metric_family METRIC_RECONNECTS =
 const struct metric_family METRIC_IN_FLIGHT =
     GAUGE(.name = "agwb_in_flight",
           .help = "Requests awaiting a confirm (publisher) or attempts under way (consumer).");
+const struct metric_family METRIC_BLOCKED =
+    GAUGE(.name = "agwb_broker_blocked",
+          .help = "1 while the broker takes no publishes because of a resource alarm.");
 
 static void register_all(struct metrics *m, const struct metric_family *const *list, size_t count)
 {
@@ -96,7 +116,8 @@ static void touch(struct metrics *m, const struct metric_family *f, const char *
 static void register_both(struct metrics *m)
 {
     static const struct metric_family *const LIST[] = {&METRIC_QUEUE_MESSAGES, &METRIC_QUEUE_CONSUMERS,
-                                                       &METRIC_RECONNECTS, &METRIC_IN_FLIGHT};
+                                                       &METRIC_RECONNECTS, &METRIC_IN_FLIGHT,
+                                                       &METRIC_BLOCKED};
     static const char *const PEERS[] = {"broker", "database", NULL};
 
     register_all(m, LIST, sizeof LIST / sizeof LIST[0]);
@@ -105,8 +126,9 @@ static void register_both(struct metrics *m)
 
 void families_register_publisher(struct metrics *m)
 {
-    static const struct metric_family *const LIST[] = {&METRIC_PUBLISHED, &METRIC_CONFIRM_SECONDS,
-                                                       &METRIC_INTAKE_ROWS, &METRIC_OLDEST_PENDING};
+    static const struct metric_family *const LIST[] = {
+        &METRIC_PUBLISHED,  &METRIC_CONFIRM_SECONDS,    &METRIC_INTAKE_ROWS, &METRIC_OLDEST_PENDING,
+        &METRIC_INBOX_ROWS, &METRIC_SIGNATURE_FAILURES, &METRIC_RECEIPTS,    &METRIC_PURGED};
     static const char *const RESULTS[] = {"confirmed", "returned", "nacked", NULL};
     static const char *const ROWS[] = {"published", "refused", "retried", "failed", NULL};
 
@@ -119,10 +141,11 @@ void families_register_publisher(struct metrics *m)
 void families_register_consumer(struct metrics *m)
 {
     static const struct metric_family *const LIST[] = {
-        &METRIC_CONSUMED,      &METRIC_QUEUE_SECONDS,  &METRIC_ATTEMPTS,     &METRIC_DELIVERY_SECONDS,
-        &METRIC_DELIVERIES,    &METRIC_DEAD_LETTERS,   &METRIC_ORPHANS,      &METRIC_FALLBACKS,
-        &METRIC_CIRCUIT_OPEN,  &METRIC_ANSWER_SECONDS, &METRIC_JOB_SECONDS,  &METRIC_THROTTLED,
-        &METRIC_AGENT_SECONDS, &METRIC_AGENT_TOKENS,   &METRIC_AGENT_ERRORS, &METRIC_AGENT_TOOL_USES};
+        &METRIC_CONSUMED,       &METRIC_QUEUE_SECONDS, &METRIC_ATTEMPTS,       &METRIC_DELIVERY_SECONDS,
+        &METRIC_BOUNCES,        &METRIC_DELIVERIES,    &METRIC_DEAD_LETTERS,   &METRIC_ORPHANS,
+        &METRIC_FALLBACKS,      &METRIC_CIRCUIT_OPEN,  &METRIC_ANSWER_SECONDS, &METRIC_JOB_SECONDS,
+        &METRIC_THROTTLED,      &METRIC_AGENT_SECONDS, &METRIC_AGENT_TOKENS,   &METRIC_AGENT_ERRORS,
+        &METRIC_AGENT_TOOL_USES};
     static const char *const RESULTS[] = {"accepted", "duplicate", "invalid", "conflict", "late", NULL};
     static const char *const STATES[] = {"ready", "sending", "uncertain", "parked", NULL};
 

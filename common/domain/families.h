@@ -10,6 +10,11 @@ extern const struct metric_family METRIC_PUBLISHED; /* result = confirmed | retu
 extern const struct metric_family METRIC_CONFIRM_SECONDS;
 extern const struct metric_family METRIC_INTAKE_ROWS; /* result = published | refused | retried | failed */
 extern const struct metric_family METRIC_OLDEST_PENDING;
+extern const struct metric_family
+    METRIC_INBOX_ROWS; /* provider, result = done | ignored | failed | duplicate */
+extern const struct metric_family METRIC_SIGNATURE_FAILURES; /* provider */
+extern const struct metric_family METRIC_RECEIPTS;           /* provider, status */
+extern const struct metric_family METRIC_PURGED;             /* table */
 
 /* consumer */
 extern const struct metric_family
@@ -17,6 +22,7 @@ extern const struct metric_family
 extern const struct metric_family METRIC_QUEUE_SECONDS;
 extern const struct metric_family METRIC_ATTEMPTS;         /* channel, outcome */
 extern const struct metric_family METRIC_DELIVERY_SECONDS; /* channel */
+extern const struct metric_family METRIC_BOUNCES;          /* channel, disposition */
 extern const struct metric_family METRIC_DELIVERIES;       /* state */
 extern const struct metric_family METRIC_DEAD_LETTERS;     /* queue, reason */
 extern const struct metric_family METRIC_ORPHANS;
@@ -35,6 +41,7 @@ extern const struct metric_family METRIC_QUEUE_MESSAGES;  /* queue */
 extern const struct metric_family METRIC_QUEUE_CONSUMERS; /* queue */
 extern const struct metric_family METRIC_RECONNECTS;      /* peer */
 extern const struct metric_family METRIC_IN_FLIGHT;
+extern const struct metric_family METRIC_BLOCKED;
 
 void families_register_publisher(struct metrics *m);
 void families_register_consumer(struct metrics *m);

@@ -1,13 +1,22 @@
-/* The registry of providers, the check of accounts, and what the outcome tables share. */
+/* The registry of providers, the check of accounts, a reply's plan, and what the outcome tables share. */
 #include "consumer/channels/channel.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-const struct channel_provider *const CHANNEL_PROVIDERS[] = {&CHANNEL_SMS_GATEWAY, &CHANNEL_TWILIO,
-                                                            &CHANNEL_WASENDER,    &CHANNEL_WHATSAPP_CLOUD,
-                                                            &CHANNEL_WHATSAPP_QR, NULL};
+#include "consumer/content.h"
+
+#define MAX_SEGMENTS     "max_segments"
+#define SMART_ENCODING   "smart_encoding"
+#define SEGMENTS_DEFAULT "10"
+
+enum { SEGMENTS_MAX = 10 };
+
+const struct channel_provider *const CHANNEL_PROVIDERS[] = {
+    &CHANNEL_INSTAGRAM_GRAPH, &CHANNEL_SMS_GATEWAY, &CHANNEL_SMTP,
+    &CHANNEL_TWILIO,          &CHANNEL_WASENDER,    &CHANNEL_WEBSITE_WIDGET,
+    &CHANNEL_WHATSAPP_CLOUD,  &CHANNEL_WHATSAPP_QR, NULL};
 
 const struct channel_provider *channel_find(const char *name)
 {
@@ -43,6 +52,28 @@ static int check_options(const struct channel_provider *p, const struct config_a
         if (!known || !*known)
             return err_set(e, ERR_CONFIG, 0, "provider %s has no option '%s'", p->name, a->options[i].key);
     }
+    return 0;
+}
+
+/* What every provider of SMS knows: of messages longer than that many segments several are made. */
+static int check_sms_options(const struct config_account *a, struct err *e)
+{
+    const char *segments = config_account_option(a, MAX_SEGMENTS, SEGMENTS_DEFAULT);
+    const char *smart = config_account_option(a, SMART_ENCODING, "false");
+    size_t digits = strspn(segments, "0123456789");
+
+    if (a->channel != CHANNEL_SMS) {
+        if (config_account_option(a, MAX_SEGMENTS, NULL) || config_account_option(a, SMART_ENCODING, NULL))
+            return err_set(e, ERR_CONFIG, 0,
+                           "options." MAX_SEGMENTS " and options." SMART_ENCODING
+                           " are for channel \"sms\" only");
+        return 0;
+    }
+    if (digits < 1 || digits > 2 || segments[digits] || strtol(segments, NULL, 10) < 1 ||
+        strtol(segments, NULL, 10) > SEGMENTS_MAX)
+        return err_set(e, ERR_CONFIG, 0, "options." MAX_SEGMENTS ": expected 1 to %d", SEGMENTS_MAX);
+    if (strcmp(smart, "true") != 0 && strcmp(smart, "false") != 0)
+        return err_set(e, ERR_CONFIG, 0, "options." SMART_ENCODING ": expected true or false");
     return 0;
 }
 
@@ -88,7 +119,7 @@ static int check_account(const struct config_account *a, struct err *e)
     if (!carries(p, a->channel))
         return err_set(e, ERR_CONFIG, 0, "provider %s does not carry channel '%s'", p->name,
                        channel_name(a->channel));
-    if (check_options(p, a, e) != 0 || check_credentials(p, a, e) != 0)
+    if (check_options(p, a, e) != 0 || check_sms_options(a, e) != 0 || check_credentials(p, a, e) != 0)
         return -1;
     return p->check ? p->check(a, e) : 0;
 }
@@ -102,6 +133,38 @@ int channel_check_accounts(const struct config *c, struct err *e)
     }
     return 0;
 }
+
+/* --- parts --- */
+
+static struct content_limit limit_of(const struct channel_provider *p, const struct config_account *a,
+                                     size_t most)
+{
+    struct content_limit limit = {0};
+
+    if (p->unit == CHANNEL_BYTES)
+        limit.bytes = most;
+    else
+        limit.units = most;
+    if (a->channel == CHANNEL_SMS)
+        limit.segments = strtoul(config_account_option(a, MAX_SEGMENTS, SEGMENTS_DEFAULT), NULL, 10);
+    return limit;
+}
+
+int channel_plan(const struct channel_provider *p, const struct config_account *a, const struct reply *reply,
+                 struct arena *arena, struct channel_parts *parts, struct err *e)
+{
+    bool is_sms = a->channel == CHANNEL_SMS;
+    struct content_rules rules = {
+        .text = limit_of(p, a, p->text_limit),
+        .caption = limit_of(p, a, p->caption_limit),
+        .file_limit = p->attachment_limit,
+        .files = is_sms ? CHANNEL_FILES_LINKS : p->files,
+        .plain_text = is_sms && strcmp(config_account_option(a, SMART_ENCODING, "false"), "true") == 0};
+
+    return content_plan(&rules, reply, arena, parts, e);
+}
+
+/* --- outcomes --- */
 
 const struct channel_error *channel_error_find(const struct channel_error *table, size_t count, int64_t code)
 {
@@ -127,15 +190,25 @@ static enum outcome outcome_of_unknown_code(int status)
     return o == OUTCOME_DELIVERED || (o == OUTCOME_AUTH && status != 401) ? OUTCOME_PERMFAIL : o;
 }
 
+void channel_verdict_flags(struct channel_verdict *v, unsigned flags)
+{
+    v->block = flags & LINE_UNREACHABLE ? BLOCK_UNREACHABLE
+               : flags & LINE_WINDOW    ? BLOCK_WINDOW
+               : flags & LINE_OPTED_OUT ? BLOCK_OPTED_OUT
+                                        : BLOCK_NONE;
+    v->account_works = v->outcome == OUTCOME_PERMFAIL || (flags & LINE_WORKS);
+    v->needs_operator = flags & LINE_OPERATOR;
+    v->tries = flags & LINE_TWICE ? 2 : flags & LINE_THRICE ? 3 : 0;
+}
+
 void channel_verdict_of_code(struct channel_verdict *v, const struct channel_error *line, int64_t code,
                              int status)
 {
     snprintf(v->provider_code, sizeof v->provider_code, "%lld", (long long)code);
-    if (!line) {
-        channel_verdict_set(v, outcome_of_unknown_code(status), 0);
+    channel_verdict_set(v, line ? line->outcome : outcome_of_unknown_code(status), line ? line->wait_s : 0);
+    channel_verdict_flags(v, line ? line->flags : 0);
+    if (!line)
         return;
-    }
-    channel_verdict_set(v, line->outcome, line->wait_s);
     if (!v->detail[0])
         channel_verdict_detail(v, line->meaning);
 }
@@ -191,16 +264,29 @@ void channel_verdict_detail(struct channel_verdict *v, const char *text)
     v->detail[n] = '\0';
 }
 
-bool channel_json_int(const struct json_node *n, int64_t *value)
+static bool parse_code(const char *text, int64_t *value)
 {
-    const char *text = json_str(n);
-
-    if (json_int(n, value))
-        return true;
     if (!text || !*text || strlen(text) > 15 || text[strspn(text, "0123456789")])
         return false;
     *value = strtoll(text, NULL, 10);
     return true;
+}
+
+bool channel_json_int(const struct json_node *n, int64_t *value)
+{
+    return json_int(n, value) || parse_code(json_str(n), value);
+}
+
+bool channel_verdict_of_receipt(struct channel_verdict *v, const struct channel_error *table, size_t count,
+                                const char *code)
+{
+    int64_t number;
+    const struct channel_error *line =
+        parse_code(code, &number) ? channel_error_find(table, count, number) : NULL;
+
+    if (line)
+        channel_verdict_of_code(v, line, number, 0);
+    return line != NULL;
 }
 
 enum outcome channel_outcome_of_status(int status)
@@ -251,4 +337,24 @@ void channel_judge(const struct channel_provider *p, const struct http_result *r
     v->retry_after_ms = -1;
     snprintf(v->provider_code, sizeof v->provider_code, "%s", http_fate_name(r->fate));
     channel_verdict_detail(v, r->text);
+}
+
+/* It came from outside: printable ASCII only, or a cut could leave half a character. */
+static void take_receipt_code(struct channel_verdict *v, const char *code)
+{
+    size_t n = 0;
+
+    for (; code[n] && n + 1 < sizeof v->provider_code; n++)
+        v->provider_code[n] = code[n] > ' ' && code[n] <= '~' ? code[n] : '?';
+    v->provider_code[n] = '\0';
+}
+
+void channel_judge_receipt(const struct channel_provider *p, const char *code, const char *detail,
+                           struct channel_verdict *v)
+{
+    *v = (struct channel_verdict){.outcome = OUTCOME_PERMFAIL, .account_works = true, .retry_after_ms = -1};
+    take_receipt_code(v, code && code[0] ? code : "failed");
+    channel_verdict_detail(v, detail);
+    if (p->judge_receipt)
+        p->judge_receipt(code ? code : "", detail ? detail : "", v);
 }

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/json.h"
@@ -22,6 +23,11 @@ struct channel_part {
     const struct reply_attachment *files; /* at most the provider's attachment_limit */
     size_t file_count;
     bool is_image; /* the files */
+};
+
+struct channel_parts { /* of a reply, in their order */
+    struct channel_part *items;
+    size_t count;
 };
 
 /* One message for one person, as a provider's builder sees it. Borrowed. */
@@ -48,7 +54,10 @@ struct channel_request {
     struct buf url, body;
     struct buf headers[CHANNEL_MAX_HEADERS];
     size_t header_count;
-    const char *user, *password; /* Basic auth; borrowed from the account */
+    const char *user, *password;   /* Basic auth, or a mail's log-in; borrowed from the account */
+    const char *ca_file;           /* borrowed from the account; NULL = the system's authorities */
+    struct buf mail_from, mail_to; /* with them it is a mail (http.h), method and headers do not count */
+    bool is_mail, mail_allow_plain;
 };
 void channel_request_init(struct channel_request *r);
 void channel_request_fini(struct channel_request *r);
@@ -90,14 +99,26 @@ struct channel_verdict {
     char detail[CHANNEL_DETAIL_SIZE]; /* the provider's words, cut, without control characters; "" = none */
 };
 
+/* What a provider's text_limit and caption_limit count; units of UTF-16 are the strictest usual reading of
+ * "characters". */
+enum channel_unit { CHANNEL_UTF16_UNITS = 0, CHANNEL_BYTES };
+
+/* How a provider takes files; an account for SMS always gets links. */
+enum channel_files {
+    CHANNEL_FILES_WITH_CAPTION = 0,
+    CHANNEL_FILES_BARE,  /* without a text: that goes before them, as a message of its own */
+    CHANNEL_FILES_LINKS, /* not at all: their links follow the text, a line each */
+};
+
 struct channel_provider {
     const char *name;             /* config: provider = "..." */
     const enum channel *channels; /* what it can carry; CHANNEL_NONE ends the list */
     bool needs_token;
     const char *const *options; /* the accounts' options it knows; NULL ends the list, NULL = none */
-    /* What it takes in one message; 0 = no limit is known. Characters are UTF-16 code units, the strictest
-     * of the usual readings. */
+    /* What it takes in one message; 0 = no limit is known. */
     size_t text_limit, caption_limit, attachment_limit;
+    enum channel_unit unit; /* of the first two */
+    enum channel_files files;
     /* What else an account must have, or NULL: -1 and ERR_CONFIG. The account's name is put before. */
     int (*check)(const struct config_account *a, struct err *e);
     /* -1 and ERR_DATA: this message cannot go over this provider (its address, a missing part). */
@@ -106,7 +127,7 @@ struct channel_provider {
      * the Retry-After header. */
     void (*judge)(const struct http_result *r, struct channel_verdict *v);
     /* The same for a FAILED receipt that came after the provider had taken the message: by the code and words
-     * of the receipt ("" = none). NULL: every such failure is final. */
+     * of the receipt ("" = none); *v is preset to PERMFAIL with both. NULL: every such failure is final. */
     void (*judge_receipt)(const char *code, const char *detail, struct channel_verdict *v);
     bool has_template; /* build() knows as_template, where the account has the options for it */
 };
@@ -118,42 +139,55 @@ void channel_list(struct buf *out);
 /* Every account names a provider we have, a channel it can carry, and its credentials. */
 int channel_check_accounts(const struct config *c, struct err *e) MUST_CHECK;
 
+/* The messages that carry the reply over this account: at least one, in the arena, borrowing from the reply.
+ * Pure: the same reply and account give the same parts. -1 and ERR_DATA when there is nothing in it, or more
+ * than is ever sent (content.h). */
+int channel_plan(const struct channel_provider *p, const struct config_account *a, const struct reply *reply,
+                 struct arena *arena, struct channel_parts *parts, struct err *e) MUST_CHECK;
+
 /* The number of an address that is one, or a user's JID; false and "" for groups, hidden ids and the rest. */
 bool channel_number(const char *address, char number[CONTACT_E164_MAX + 1]);
 
-/* A reply as one message with at most one file. */
-struct channel_content {
-    const char *text;                    /* the file's caption when the reply has no text; NULL = none */
-    const struct reply_attachment *file; /* NULL = none */
-    bool is_image;                       /* the file */
-};
-/* -1 and ERR_DATA when there is nothing in it, or more than the provider takes: nothing is ever cut. */
-int channel_take_content(const struct channel_provider *p, const struct reply *reply,
-                         struct channel_content *c, struct err *e) MUST_CHECK;
-/* The same for a channel without files: their links follow the text, a line each. */
-int channel_take_text_with_links(const struct channel_provider *p, const struct reply *reply,
-                                 struct buf *text, struct err *e) MUST_CHECK;
-
 /* The verdict on any result: the transport's fate first, then the provider's table. */
 void channel_judge(const struct channel_provider *p, const struct http_result *r, struct channel_verdict *v);
+/* The verdict on a FAILED receipt, by its code and words (NULL or "" = none): never DELIVERED or UNCERTAIN,
+ * PERMFAIL when the provider knows no more. Without a code the provider_code is "failed". */
+void channel_judge_receipt(const struct channel_provider *p, const char *code, const char *detail,
+                           struct channel_verdict *v);
 
 /* --- for the providers' outcome tables --- */
 
+/* What a line says beside its outcome; a PERMFAIL line says also that the account works. */
+enum {
+    LINE_UNREACHABLE = 1 << 0, /* the blocks, one at most */
+    LINE_WINDOW = 1 << 1,
+    LINE_OPTED_OUT = 1 << 2,
+    LINE_WORKS = 1 << 3,    /* account_works */
+    LINE_OPERATOR = 1 << 4, /* needs_operator */
+    LINE_TWICE = 1 << 5,    /* tries in all */
+    LINE_THRICE = 1 << 6,
+};
 /* A line of a table of error codes. */
 struct channel_error {
     int first, last; /* codes */
     enum outcome outcome;
     int wait_s; /* when the answer itself names no wait; 0 = none */
+    unsigned flags;
     const char *meaning;
 };
 /* The line of a code, or NULL. */
 const struct channel_error *channel_error_find(const struct channel_error *table, size_t count, int64_t code);
 /* The outcome, and the wait in seconds unless the answer named one; 0 = none. */
 void channel_verdict_set(struct channel_verdict *v, enum outcome outcome, int wait_s);
+/* Block, account, operator and tries by a line's flags. */
+void channel_verdict_flags(struct channel_verdict *v, unsigned flags);
 /* By the code's line, or by the HTTP status when there is none. The code becomes the provider_code, and the
  * line's meaning the detail where there is none yet. */
 void channel_verdict_of_code(struct channel_verdict *v, const struct channel_error *line, int64_t code,
                              int status);
+/* By the line of a receipt's code; false when it is no number or the table does not have it. */
+bool channel_verdict_of_receipt(struct channel_verdict *v, const struct channel_error *table, size_t count,
+                                const char *code);
 /* By the status of an answer that the provider itself has hardly written: channel_outcome_of_status, but a
  * 2xx is UNCERTAIN, and a 404 AUTH: the URL of the account is wrong. */
 void channel_verdict_of_bare_status(struct channel_verdict *v, int status);
@@ -167,8 +201,8 @@ enum outcome channel_outcome_of_status(int status);
 /* A whole number, or a text that is one. */
 bool channel_json_int(const struct json_node *n, int64_t *value);
 
-extern const struct channel_provider CHANNEL_SMS_GATEWAY, CHANNEL_TWILIO, CHANNEL_WASENDER,
-    CHANNEL_WHATSAPP_CLOUD, CHANNEL_WHATSAPP_QR;
+extern const struct channel_provider CHANNEL_INSTAGRAM_GRAPH, CHANNEL_SMS_GATEWAY, CHANNEL_SMTP,
+    CHANNEL_TWILIO, CHANNEL_WASENDER, CHANNEL_WEBSITE_WIDGET, CHANNEL_WHATSAPP_CLOUD, CHANNEL_WHATSAPP_QR;
 /* All of them, by name; NULL ends the list. */
 extern const struct channel_provider *const CHANNEL_PROVIDERS[];
 

@@ -1,16 +1,16 @@
-/* What the providers' builders share: a request's parts, escaping, and what of a reply goes into it. */
+/* What the providers' builders share: a request's pieces, escaping, and the number of an address. */
 #include "consumer/channels/channel.h"
 
 #include <stdio.h>
 #include <string.h>
-
-#include "base/utf8.h"
 
 void channel_request_init(struct channel_request *r)
 {
     *r = (struct channel_request){.method = "POST"};
     buf_init(&r->url, CHANNEL_URL_MAX);
     buf_init(&r->body, CHANNEL_BODY_MAX);
+    buf_init(&r->mail_from, CHANNEL_URL_MAX);
+    buf_init(&r->mail_to, CHANNEL_URL_MAX);
     for (size_t i = 0; i < CHANNEL_MAX_HEADERS; i++)
         buf_init(&r->headers[i], CHANNEL_HEADER_MAX);
 }
@@ -19,6 +19,8 @@ void channel_request_fini(struct channel_request *r)
 {
     buf_fini(&r->url);
     buf_fini(&r->body);
+    buf_fini(&r->mail_from);
+    buf_fini(&r->mail_to);
     for (size_t i = 0; i < CHANNEL_MAX_HEADERS; i++)
         buf_fini(&r->headers[i]);
 }
@@ -96,63 +98,10 @@ void channel_json_open(struct buf *b, const char *key)
     buf_add_char(b, '{');
 }
 
-/* --- what of a reply goes into one message --- */
-
 bool channel_number(const char *address, char number[CONTACT_E164_MAX + 1])
 {
     if (!is_e164(address))
         return contact_number_from_jid(address, number);
     snprintf(number, CONTACT_E164_MAX + 1, "%s", address);
     return true;
-}
-
-/* A character outside the basic plane, an emoji, is two units. */
-static size_t utf16_units(const char *text)
-{
-    size_t units = 0;
-
-    for (uint32_t c = utf8_next(&text); c; c = utf8_next(&text))
-        units += c > 0xffff ? 2 : 1;
-    return units;
-}
-
-static int check_text(const struct channel_provider *p, const char *text, size_t limit, struct err *e)
-{
-    if (limit > 0 && text && utf16_units(text) > limit)
-        return err_set(e, ERR_DATA, 0, "text too long for %s (limit %zu)", p->name, limit);
-    return 0;
-}
-
-int channel_take_content(const struct channel_provider *p, const struct reply *reply,
-                         struct channel_content *c, struct err *e)
-{
-    const struct reply_attachment *file = reply->attachment_count ? &reply->attachments[0] : NULL;
-
-    *c = (struct channel_content){.file = file, .text = reply->text};
-    if (!file && !reply->text)
-        return err_set(e, ERR_DATA, 0, "neither text nor attachment: there is nothing to send");
-    if (!file)
-        return check_text(p, c->text, p->text_limit, e);
-    if (p->attachment_limit > 0 && reply->attachment_count > p->attachment_limit)
-        return err_set(e, ERR_DATA, 0, "too many attachments for %s (%zu, limit %zu)", p->name,
-                       reply->attachment_count, p->attachment_limit);
-    if (!c->text)
-        c->text = file->caption;
-    c->is_image =
-        reply->type == REPLY_IMAGE || (file->mime_type && strncmp(file->mime_type, "image/", 6) == 0);
-    return check_text(p, c->text, p->caption_limit, e);
-}
-
-int channel_take_text_with_links(const struct channel_provider *p, const struct reply *reply,
-                                 struct buf *text, struct err *e)
-{
-    buf_add_str(text, reply->text);
-    for (size_t i = 0; i < reply->attachment_count; i++) {
-        if (text->len > 0)
-            buf_add_char(text, '\n');
-        buf_add_str(text, reply->attachments[i].url);
-    }
-    if (text->len == 0)
-        return err_set(e, ERR_DATA, 0, "neither text nor attachment: there is nothing to send");
-    return check_text(p, buf_str(text), p->text_limit, e);
 }

@@ -7,11 +7,11 @@
 #include "consumer/channels/channel.h"
 #include "domain/contact.h"
 
-static void write_body(const struct channel_send *s, const char *text, struct buf *b)
+static void write_body(const struct channel_send *s, struct buf *b)
 {
     buf_add_char(b, '{');
     channel_json_member(b, "to", s->address);
-    channel_json_member(b, "message", text);
+    channel_json_member(b, "message", s->part->text);
     channel_json_member(b, "workspaceId", s->workspace_id);
     channel_json_member(b, "contactId", s->contact_id);
     channel_json_open(b, "metadata");
@@ -23,21 +23,14 @@ static void write_body(const struct channel_send *s, const char *text, struct bu
 
 static int build(const struct channel_send *s, struct channel_request *r, struct err *e)
 {
-    struct buf text;
-    int rc;
-
     if (!is_e164(s->address))
         return err_set(e, ERR_DATA, 0, "the contact has no phone number: SMS cannot reach it");
     channel_request_url(r, s->account, "", config_account_option(s->account, "path", "/send-sms"));
     channel_request_bearer_json(r, s->account);
     r->user = s->account->user;
     r->password = s->account->password;
-    buf_init(&text, CHANNEL_BODY_MAX);
-    rc = channel_take_text_with_links(&CHANNEL_SMS_GATEWAY, s->reply, &text, e);
-    if (rc == 0)
-        write_body(s, buf_str(&text), &r->body);
-    buf_fini(&text);
-    return rc;
+    write_body(s, &r->body);
+    return 0;
 }
 
 static void take_id(const struct json_node *root, struct channel_verdict *v)
@@ -69,11 +62,12 @@ static void judge(const struct http_result *r, struct channel_verdict *v)
         take_id(root, v);
     else
         channel_verdict_detail(v, text ? text : json_str(json_member(root, "error")));
+    v->account_works = v->outcome == OUTCOME_PERMFAIL && v->detail[0];
     json_free(&doc);
 }
 
 static const enum channel CHANNELS[] = {CHANNEL_SMS, CHANNEL_NONE};
-static const char *const OPTIONS[] = {"path", NULL};
+static const char *const OPTIONS[] = {"path", "max_segments", "smart_encoding", NULL};
 
 const struct channel_provider CHANNEL_SMS_GATEWAY = {
     .name = "sms_gateway", .channels = CHANNELS, .options = OPTIONS, .build = build, .judge = judge};

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "consumer/channels/channel.h"
+#include "consumer/channels/template.h"
 
 #define DEFAULT_URL "https://api.twilio.com"
 #define WHATSAPP    "whatsapp:"
@@ -22,6 +23,11 @@ static const char *account_sid(const struct config_account *a)
 static bool is_sid(const char *s, const char *kind)
 {
     return s && strncmp(s, kind, 2) == 0 && strspn(s + 2, "0123456789abcdefABCDEF") == 32 && s[34] == '\0';
+}
+
+static bool is_content_sid(const char *s)
+{
+    return is_sid(s, "HX");
 }
 
 static const char *without_prefix(const char *from)
@@ -61,6 +67,8 @@ static int check(const struct config_account *a, struct err *e)
         return err_set(e, ERR_CONFIG, 0, "options.status_callback: expected an http:// or https:// URL");
     if (validity[strspn(validity, "0123456789")] || seconds < 1 || seconds > VALIDITY_MAX_S)
         return err_set(e, ERR_CONFIG, 0, "options.validity_s: expected 1 to %d", VALIDITY_MAX_S);
+    if (template_check(a, is_content_sid, "a ContentSid, HX and 32 hexadecimal digits", e) != 0)
+        return -1;
     return check_sender(a, e);
 }
 
@@ -76,26 +84,25 @@ static void add_address(struct buf *b, const char *key, const char *address, boo
     buf_fini(&prefixed);
 }
 
-/* A file goes to WhatsApp as itself, and as a link in an SMS. */
-static int add_content(const struct channel_send *s, bool is_whatsapp, struct buf *b, struct err *e)
+static int add_template(struct buf *b, const struct channel_send *s, struct err *e)
 {
-    struct channel_content c;
-    struct buf text;
-    int rc;
+    struct buf text, variables;
+    int has_text;
 
-    if (is_whatsapp) {
-        if (channel_take_content(&CHANNEL_TWILIO, s->reply, &c, e) != 0)
-            return -1;
-        channel_form_field(b, "Body", c.text);
-        channel_form_field(b, "MediaUrl", c.file ? c.file->url : NULL);
-        return 0;
-    }
     buf_init(&text, CHANNEL_BODY_MAX);
-    rc = channel_take_text_with_links(&CHANNEL_TWILIO, s->reply, &text, e);
-    if (rc == 0)
-        channel_form_field(b, "Body", buf_str(&text));
+    buf_init(&variables, CHANNEL_BODY_MAX);
+    has_text = template_text(s, &text, e);
+    if (has_text >= 0)
+        channel_form_field(b, "ContentSid", template_name(s->account));
+    if (has_text > 0) {
+        buf_add_char(&variables, '{');
+        channel_json_member(&variables, "1", buf_str(&text));
+        buf_add_char(&variables, '}');
+        channel_form_field(b, "ContentVariables", buf_str(&variables));
+    }
+    buf_fini(&variables);
     buf_fini(&text);
-    return rc;
+    return has_text < 0 ? -1 : 0;
 }
 
 static int build(const struct channel_send *s, struct channel_request *r, struct err *e)
@@ -121,75 +128,98 @@ static int build(const struct channel_send *s, struct channel_request *r, struct
                        config_account_option(a, "messaging_service_sid", NULL));
     channel_form_field(&r->body, "StatusCallback", config_account_option(a, "status_callback", NULL));
     channel_form_field(&r->body, "ValidityPeriod", config_account_option(a, "validity_s", NULL));
-    return add_content(s, is_whatsapp, &r->body, e);
+    if (s->as_template)
+        return add_template(&r->body, s, e);
+    channel_form_field(&r->body, "Body", s->part->text);
+    channel_form_field(&r->body, "MediaUrl", s->part->file_count ? s->part->files[0].url : NULL);
+    return 0;
 }
 
 /* --- the answer --- */
 
-/* Twilio's error codes: those of the request, then those that usually come by callback. A wait is the first
- * one to try; how often is the retry policy's. */
-static const struct channel_error ERRORS[] = {
-    {20003, 20003, OUTCOME_AUTH, 0, "authentication failed"},
-    {20005, 20006, OUTCOME_AUTH, 0, "account not active, or access denied"},
-    {20404, 20404, OUTCOME_AUTH, 0, "no such account"},
-    {20429, 20429, OUTCOME_THROTTLED, 1, "too many requests"},
-    {20500, 20500, OUTCOME_TEMPFAIL, 5, "internal error"},
-    {20503, 20503, OUTCOME_TEMPFAIL, 5, "service unavailable"},
-    {21211, 21211, OUTCOME_PERMFAIL, 0, "invalid number"},
-    {21212, 21212, OUTCOME_AUTH, 0, "invalid sender"},
-    {21408, 21408, OUTCOME_PERMFAIL, 0, "the account may not send to this region"},
-    {21602, 21602, OUTCOME_PERMFAIL, 0, "text missing"},
-    {21603, 21603, OUTCOME_AUTH, 0, "sender missing"},
-    {21604, 21604, OUTCOME_PERMFAIL, 0, "recipient missing"},
-    {21606, 21606, OUTCOME_AUTH, 0, "the sender is not ours or cannot send"},
-    {21608, 21608, OUTCOME_PERMFAIL, 0, "a trial account, and an unverified number"},
-    {21610, 21610, OUTCOME_PERMFAIL, 0, "the recipient has opted out"},
-    {21611, 21611, OUTCOME_THROTTLED, 300, "the sender's queue is full"},
-    {21612, 21612, OUTCOME_PERMFAIL, 0, "not reachable from this sender"},
-    {21614, 21614, OUTCOME_PERMFAIL, 0, "not a mobile number"},
-    {21617, 21617, OUTCOME_PERMFAIL, 0, "text too long"},
-    {21619, 21619, OUTCOME_PERMFAIL, 0, "text and media missing"},
-    {21620, 21620, OUTCOME_PERMFAIL, 0, "media URL not valid"},
-    {21623, 21623, OUTCOME_PERMFAIL, 0, "media URL not valid"},
-    {21635, 21635, OUTCOME_PERMFAIL, 0, "a landline"},
-    {21656, 21656, OUTCOME_PERMFAIL, 0, "content variables not valid"},
-    {21659, 21661, OUTCOME_AUTH, 0, "the sender does not fit account or country"},
-    {21701, 21701, OUTCOME_AUTH, 0, "no such Messaging Service"},
-    {21703, 21705, OUTCOME_AUTH, 0, "the Messaging Service has no sender or is not valid"},
-    {21730, 21730, OUTCOME_TEMPFAIL, 60, "maintenance"},
-    {63007, 63007, OUTCOME_AUTH, 0, "no such WhatsApp sender"},
-    {63017, 63017, OUTCOME_THROTTLED, 5, "the account's channel rate"},
-    {63018, 63018, OUTCOME_THROTTLED, 60, "the channel's rate"},
-    {63027, 63028, OUTCOME_PERMFAIL, 0, "template: not found, or its parameters"},
-    {63038, 63038, OUTCOME_THROTTLED, 3600, "the day's limit"},
-
-    {30001, 30001, OUTCOME_TEMPFAIL, 600, "queue overflow"},
-    {30002, 30002, OUTCOME_AUTH, 0, "account suspended"},
-    {30003, 30003, OUTCOME_TEMPFAIL, 1800, "handset off or without signal"},
-    {30004, 30004, OUTCOME_PERMFAIL, 0, "blocked by recipient or carrier"},
-    {30005, 30005, OUTCOME_PERMFAIL, 0, "unknown number"},
-    {30006, 30006, OUTCOME_PERMFAIL, 0, "a landline or an unreachable carrier"},
-    {30007, 30007, OUTCOME_PERMFAIL, 0, "filtered as spam"},
-    {30008, 30008, OUTCOME_TEMPFAIL, 300, "unknown error"},
-    {30034, 30034, OUTCOME_AUTH, 0, "the sender is not registered for A2P 10DLC"},
-    {30036, 30036, OUTCOME_PERMFAIL, 0, "validity period expired"},
-    {63003, 63003, OUTCOME_PERMFAIL, 0, "recipient not found"},
-    {63015, 63015, OUTCOME_PERMFAIL, 0, "recipient has not joined the sandbox"},
-    {63016, 63016, OUTCOME_PERMFAIL, 0, "outside the 24-hour window"},
-    {63024, 63024, OUTCOME_PERMFAIL, 0, "invalid recipient"},
-    {63049, 63049, OUTCOME_PERMFAIL, 0, "WhatsApp chose not to deliver"},
+/* Twilio's error codes of a request. A wait is the first one to try; how often is the retry policy's. */
+static const struct channel_error REQUEST_ERRORS[] = {
+    {20003, 20003, OUTCOME_AUTH, 0, 0, "authentication failed"},
+    {20005, 20006, OUTCOME_AUTH, 0, 0, "account not active, or access denied"},
+    {20404, 20404, OUTCOME_AUTH, 0, 0, "no such account"},
+    {20429, 20429, OUTCOME_THROTTLED, 1, 0, "too many requests"},
+    {20500, 20500, OUTCOME_TEMPFAIL, 5, 0, "internal error"},
+    {20503, 20503, OUTCOME_TEMPFAIL, 5, 0, "service unavailable"},
+    {21211, 21211, OUTCOME_PERMFAIL, 0, 0, "invalid number"},
+    {21212, 21212, OUTCOME_AUTH, 0, 0, "invalid sender"},
+    {21408, 21408, OUTCOME_PERMFAIL, 0, LINE_OPERATOR, "the account may not send to this region"},
+    {21602, 21602, OUTCOME_PERMFAIL, 0, 0, "text missing"},
+    {21603, 21603, OUTCOME_AUTH, 0, 0, "sender missing"},
+    {21604, 21604, OUTCOME_PERMFAIL, 0, 0, "recipient missing"},
+    {21606, 21606, OUTCOME_AUTH, 0, 0, "the sender is not ours or cannot send"},
+    {21608, 21608, OUTCOME_PERMFAIL, 0, LINE_OPERATOR, "a trial account, and an unverified number"},
+    {21610, 21610, OUTCOME_PERMFAIL, 0, LINE_OPTED_OUT, "the recipient has opted out"},
+    {21611, 21611, OUTCOME_THROTTLED, 300, LINE_OPERATOR, "the sender's queue is full"},
+    {21612, 21612, OUTCOME_PERMFAIL, 0, 0, "not reachable from this sender"},
+    {21614, 21614, OUTCOME_PERMFAIL, 0, LINE_UNREACHABLE, "not a mobile number"},
+    {21617, 21617, OUTCOME_PERMFAIL, 0, 0, "text too long"},
+    {21619, 21619, OUTCOME_PERMFAIL, 0, 0, "text and media missing"},
+    {21620, 21620, OUTCOME_PERMFAIL, 0, 0, "media URL not valid"},
+    {21623, 21623, OUTCOME_PERMFAIL, 0, 0, "media URL not valid"},
+    {21635, 21635, OUTCOME_PERMFAIL, 0, LINE_UNREACHABLE, "a landline"},
+    {21656, 21656, OUTCOME_PERMFAIL, 0, 0, "content variables not valid"},
+    {21659, 21661, OUTCOME_AUTH, 0, 0, "the sender does not fit account or country"},
+    {21701, 21701, OUTCOME_AUTH, 0, 0, "no such Messaging Service"},
+    {21703, 21705, OUTCOME_AUTH, 0, 0, "the Messaging Service has no sender or is not valid"},
+    {21730, 21730, OUTCOME_TEMPFAIL, 60, 0, "maintenance"},
+    {63007, 63007, OUTCOME_AUTH, 0, 0, "no such WhatsApp sender"},
+    {63017, 63017, OUTCOME_THROTTLED, 5, 0, "the account's channel rate"},
+    {63018, 63018, OUTCOME_THROTTLED, 60, 0, "the channel's rate"},
+    {63027, 63028, OUTCOME_PERMFAIL, 0, 0, "template: not found, or its parameters"},
+    {63038, 63038, OUTCOME_THROTTLED, 3600, LINE_OPERATOR, "the day's limit"},
+};
+/* Those that come by callback, of a message that was taken. */
+static const struct channel_error RECEIPT_ERRORS[] = {
+    {30001, 30001, OUTCOME_TEMPFAIL, 600, 0, "queue overflow"},
+    {30002, 30002, OUTCOME_AUTH, 0, 0, "account suspended"},
+    {30003, 30003, OUTCOME_TEMPFAIL, 1800, LINE_WORKS | LINE_TWICE, "handset off or without signal"},
+    {30004, 30004, OUTCOME_PERMFAIL, 0, LINE_OPTED_OUT, "blocked by recipient or carrier"},
+    {30005, 30005, OUTCOME_PERMFAIL, 0, LINE_UNREACHABLE, "unknown number"},
+    {30006, 30006, OUTCOME_PERMFAIL, 0, LINE_UNREACHABLE, "a landline or an unreachable carrier"},
+    {30007, 30007, OUTCOME_PERMFAIL, 0, LINE_OPERATOR, "filtered as spam"},
+    {30008, 30008, OUTCOME_TEMPFAIL, 300, LINE_WORKS | LINE_TWICE, "unknown error"},
+    {30034, 30034, OUTCOME_AUTH, 0, 0, "the sender is not registered for A2P 10DLC"},
+    {30036, 30036, OUTCOME_PERMFAIL, 0, 0, "validity period expired"},
+    {63003, 63003, OUTCOME_PERMFAIL, 0, LINE_UNREACHABLE, "recipient not found"},
+    {63015, 63015, OUTCOME_PERMFAIL, 0, LINE_UNREACHABLE, "recipient has not joined the sandbox"},
+    {63016, 63016, OUTCOME_PERMFAIL, 0, LINE_WINDOW, "outside the 24-hour window"},
+    {63018, 63018, OUTCOME_THROTTLED, 3600, 0, "the channel's rate"},
+    {63024, 63024, OUTCOME_PERMFAIL, 0, LINE_UNREACHABLE, "invalid recipient"},
+    {63049, 63049, OUTCOME_PERMFAIL, 0, 0, "WhatsApp chose not to deliver"},
 };
 
+enum {
+    REQUEST_ERROR_COUNT = sizeof REQUEST_ERRORS / sizeof REQUEST_ERRORS[0],
+    RECEIPT_ERROR_COUNT = sizeof RECEIPT_ERRORS / sizeof RECEIPT_ERRORS[0]
+};
+
+/* Any code may come either way; the table of its own way comes first. */
 static void judge_error(int status, const struct json_node *root, struct channel_verdict *v)
 {
+    const struct channel_error *line;
     int64_t code;
 
     channel_verdict_detail(v, json_str(json_member(root, "message")));
-    if (channel_json_int(json_member(root, "code"), &code))
-        channel_verdict_of_code(v, channel_error_find(ERRORS, sizeof ERRORS / sizeof ERRORS[0], code), code,
-                                status);
-    else
+    if (!channel_json_int(json_member(root, "code"), &code)) {
         channel_verdict_of_bare_status(v, status);
+        return;
+    }
+    line = channel_error_find(REQUEST_ERRORS, REQUEST_ERROR_COUNT, code);
+    if (!line)
+        line = channel_error_find(RECEIPT_ERRORS, RECEIPT_ERROR_COUNT, code);
+    channel_verdict_of_code(v, line, code, status);
+}
+
+static void judge_receipt(const char *code, const char *detail, struct channel_verdict *v)
+{
+    (void)detail;
+    if (!channel_verdict_of_receipt(v, RECEIPT_ERRORS, RECEIPT_ERROR_COUNT, code))
+        (void)channel_verdict_of_receipt(v, REQUEST_ERRORS, REQUEST_ERROR_COUNT, code);
 }
 
 static void judge(const struct http_result *r, struct channel_verdict *v)
@@ -209,8 +239,9 @@ static void judge(const struct http_result *r, struct channel_verdict *v)
 }
 
 static const enum channel CHANNELS[] = {CHANNEL_SMS, CHANNEL_WHATSAPP, CHANNEL_NONE};
-static const char *const OPTIONS[] = {"account_sid", "messaging_service_sid", "status_callback", "validity_s",
-                                      NULL};
+static const char *const OPTIONS[] = {
+    "account_sid",  "messaging_service_sid", "status_callback", "webhook_url",   "validity_s",
+    "max_segments", "smart_encoding",        "template",        "template_text", NULL};
 
 const struct channel_provider CHANNEL_TWILIO = {
     .name = "twilio",
@@ -222,4 +253,6 @@ const struct channel_provider CHANNEL_TWILIO = {
     .check = check,
     .build = build,
     .judge = judge,
+    .judge_receipt = judge_receipt,
+    .has_template = true,
 };

@@ -19,9 +19,9 @@ static int check_address(const char *address, struct err *e)
 
 static int build(const struct channel_send *s, struct channel_request *r, struct err *e)
 {
-    struct channel_content c;
+    const struct reply_attachment *file = s->part->file_count ? &s->part->files[0] : NULL;
 
-    if (check_address(s->address, e) != 0 || channel_take_content(&CHANNEL_WASENDER, s->reply, &c, e) != 0)
+    if (check_address(s->address, e) != 0)
         return -1;
     channel_request_url(r, s->account, DEFAULT_URL, "");
     /* the base URL is accepted with and without its /api */
@@ -32,14 +32,17 @@ static int build(const struct channel_send *s, struct channel_request *r, struct
 
     buf_add_char(&r->body, '{');
     channel_json_member(&r->body, "to", s->address);
-    channel_json_member(&r->body, "text", c.text);
-    if (c.file) {
-        channel_json_member(&r->body, c.is_image ? "imageUrl" : "documentUrl", c.file->url);
-        channel_json_member(&r->body, "fileName", c.is_image ? NULL : c.file->file_name);
+    channel_json_member(&r->body, "text", s->part->text);
+    if (file) {
+        channel_json_member(&r->body, s->part->is_image ? "imageUrl" : "documentUrl", file->url);
+        channel_json_member(&r->body, "fileName", s->part->is_image ? NULL : file->file_name);
     }
     buf_add_char(&r->body, '}');
     return 0;
 }
+
+/* Between two messages when the answer names no wait; account protection allows one in 5 s. */
+enum { TRIAL_MS = 60000, PROTECTED_MS = 6000 };
 
 static bool has_word(const char *text, const char *word)
 {
@@ -70,6 +73,15 @@ static void take_reset_header(const struct http_result *r, struct channel_verdic
         v->retry_after_ms = (int64_t)seconds * 1000;
 }
 
+/* Of a refusal that no status explains. */
+static enum outcome outcome_of_words(const char *text)
+{
+    if (has_word(text, "No Active Subscription") || has_word(text, "not connected"))
+        return OUTCOME_AUTH;
+    return has_word(text, "rate limit") || has_word(text, "account protection") ? OUTCOME_THROTTLED
+                                                                                : OUTCOME_PERMFAIL;
+}
+
 /* A 2xx without success = true or false is no answer of this API: a proxy's page, a cut body. Whether the
  * message went is unknown. */
 static enum outcome outcome_of_success(const struct json_node *root, const char *text)
@@ -78,22 +90,29 @@ static enum outcome outcome_of_success(const struct json_node *root, const char 
 
     if (json_true(success))
         return OUTCOME_DELIVERED;
-    if (json_kind_of(success) != JSON_BOOL)
-        return OUTCOME_UNCERTAIN;
-    return has_word(text, "rate limit") || has_word(text, "account protection") ? OUTCOME_THROTTLED
-                                                                                : OUTCOME_PERMFAIL;
+    return json_kind_of(success) == JSON_BOOL ? outcome_of_words(text) : OUTCOME_UNCERTAIN;
 }
 
 static enum outcome outcome_of(int status, const struct json_node *root, const char *text)
 {
-    if (has_word(text, "No Active Subscription"))
-        return OUTCOME_AUTH;
     if (status >= 200 && status < 300)
         return outcome_of_success(root, text);
     /* a session that lost its phone is the account's fault, whatever status it comes with */
-    if ((status == 400 || status == 409) && has_word(text, "not connected"))
+    if (has_word(text, "No Active Subscription") ||
+        ((status == 400 || status == 409) && has_word(text, "not connected")))
         return OUTCOME_AUTH;
     return channel_outcome_of_status(status);
+}
+
+/* What the outcome does not say. A refusal in the service's own words is about the message. */
+static void take_remarks(int status, const char *text, struct channel_verdict *v)
+{
+    if (v->outcome != OUTCOME_PERMFAIL)
+        return;
+    v->account_works = text != NULL && status != 404;
+    v->needs_operator = status == 404; /* the base URL is wrong */
+    if (has_word(text, "Invalid number JID"))
+        v->block = BLOCK_UNREACHABLE;
 }
 
 static void judge(const struct http_result *r, struct channel_verdict *v)
@@ -109,22 +128,39 @@ static void judge(const struct http_result *r, struct channel_verdict *v)
     v->outcome = outcome_of(r->status, root, text);
     if (v->outcome == OUTCOME_THROTTLED) {
         take_retry_after(root, v);
-        take_reset_header(r, v);
+        if (r->status == 429) /* else it is only when the count starts anew */
+            take_reset_header(r, v);
         if (v->retry_after_ms < 0)
-            v->retry_after_ms = 5500; /* account protection: one message in 5 s */
+            v->retry_after_ms = has_word(text, "free trial") ? TRIAL_MS : PROTECTED_MS;
     }
     if (v->outcome == OUTCOME_DELIVERED && json_int(json_path(root, "data.msgId"), &id))
         snprintf(v->provider_id, sizeof v->provider_id, "%lld", (long long)id);
     if (v->outcome != OUTCOME_DELIVERED)
         channel_verdict_detail(v, text ? text : "no readable answer");
+    take_remarks(r->status, text, v);
     json_free(&doc);
+}
+
+/* message.sent with success = false, or status 0: words at best, never a code. */
+static void judge_receipt(const char *code, const char *detail, struct channel_verdict *v)
+{
+    (void)code;
+    channel_verdict_set(v, outcome_of_words(detail), 0);
+    if (v->outcome == OUTCOME_THROTTLED)
+        v->retry_after_ms = PROTECTED_MS;
+    take_remarks(0, detail, v);
+    v->account_works = v->outcome == OUTCOME_PERMFAIL;
 }
 
 static const enum channel CHANNELS[] = {CHANNEL_WHATSAPP, CHANNEL_NONE};
 
+static const char *const OPTIONS[] = {"session_id", NULL}; /* for its webhooks */
+
 const struct channel_provider CHANNEL_WASENDER = {.name = "wasender",
                                                   .channels = CHANNELS,
                                                   .needs_token = true,
+                                                  .options = OPTIONS,
                                                   .attachment_limit = 1,
                                                   .build = build,
-                                                  .judge = judge};
+                                                  .judge = judge,
+                                                  .judge_receipt = judge_receipt};

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "consumer/channels/channel.h"
+#include "consumer/channels/template.h"
 
 #define INSTANCE "{instance}" /* in a path: the instance's name, percent-encoded */
 
@@ -14,6 +15,7 @@ struct letter {
     const char *to, *instance, *text; /* text is NULL for a file without caption */
     const struct reply_attachment *file;
     const char *file_name; /* never NULL when there is a file */
+    const char *quoted_id; /* NULL = nothing is quoted */
     bool is_image;
 };
 
@@ -50,6 +52,7 @@ static void write_waha(struct buf *b, const struct letter *m)
 
     channel_json_member(b, "session", m->instance);
     channel_json_member(b, "chatId", m->to);
+    channel_json_member(b, "reply_to", m->quoted_id);
     if (!m->file) {
         channel_json_member(b, "text", m->text);
         return;
@@ -166,6 +169,8 @@ static int check(const struct config_account *a, struct err *e)
     /* a path would end elsewhere with them, since dots are resolved */
     if (!instance || strcmp(instance, ".") == 0 || strcmp(instance, "..") == 0)
         return err_set(e, ERR_CONFIG, 0, "options.instance: expected the name of the service's instance");
+    if (template_check_flag(a, "quote", e) != 0)
+        return -1;
     return check_paths(a, e);
 }
 
@@ -223,35 +228,34 @@ static void name_of_link(const char *url, char *out, size_t size)
 }
 
 /* Evolution fails when it has to find a name in a link that has none. */
-static const char *file_name(const struct channel_content *c, char *out, size_t size)
+static const char *file_name(const struct channel_part *p, char *out, size_t size)
 {
-    if (!c->file || c->file->file_name)
-        return c->file ? c->file->file_name : NULL;
-    name_of_link(c->file->url, out, size);
+    if (p->file_count == 0 || p->files[0].file_name)
+        return p->file_count ? p->files[0].file_name : NULL;
+    name_of_link(p->files[0].url, out, size);
     if (!out[0])
-        snprintf(out, size, "%s", c->is_image ? "image.jpg" : "document");
+        snprintf(out, size, "%s", p->is_image ? "image.jpg" : "document");
     return out;
 }
 
 static int build(const struct channel_send *s, struct channel_request *r, struct err *e)
 {
     const struct preset *p = preset_of(s->account);
-    struct channel_content c;
     struct letter m;
     struct buf to;
     char name[128];
     int rc = -1;
 
     buf_init(&to, CHANNEL_HEADER_MAX);
-    if (write_recipient(p, s->address, &to, e) != 0 ||
-        channel_take_content(&CHANNEL_WHATSAPP_QR, s->reply, &c, e) != 0)
+    if (write_recipient(p, s->address, &to, e) != 0)
         goto out;
     m = (struct letter){.to = buf_str(&to),
                         .instance = instance_of(s->account, p),
-                        .text = c.text,
-                        .file = c.file,
-                        .file_name = file_name(&c, name, sizeof name),
-                        .is_image = c.is_image};
+                        .text = s->part->text,
+                        .file = s->part->file_count ? &s->part->files[0] : NULL,
+                        .file_name = file_name(s->part, name, sizeof name),
+                        .is_image = s->part->is_image,
+                        .quoted_id = s->quoted_id};
     channel_request_url(r, s->account, "", "");
     add_path(&r->url, path_of(s->account, p, &m), m.instance);
     if (s->account->token)
@@ -275,18 +279,19 @@ static const struct rule {
     const char *words; /* in one of the answer's messages, in any case; NULL = whatever they say */
     enum outcome outcome;
     int wait_s;
+    unsigned flags;
 } RULES[] = {
-    {200, 599, "error 463", OUTCOME_AUTH, 3600}, /* WhatsApp has restricted the account */
-    {200, 599, "is not connected", OUTCOME_AUTH, 30},
-    {200, 599, "Connection Closed", OUTCOME_AUTH, 30},
-    {422, 422, "Session status is not as expected", OUTCOME_AUTH, 30},
-    {200, 299, NULL, OUTCOME_TEMPFAIL, 0}, /* "success": false */
-    {401, 404, NULL, OUTCOME_AUTH, 0},     /* the key, the instance or the URL */
-    {408, 408, NULL, OUTCOME_TEMPFAIL, 0},
-    {425, 425, NULL, OUTCOME_TEMPFAIL, 0},
-    {429, 429, NULL, OUTCOME_THROTTLED, 10},
-    {500, 599, NULL, OUTCOME_TEMPFAIL, 0},
-    {0, INT_MAX, NULL, OUTCOME_PERMFAIL, 0}, /* 400, 413, 415, 422 and what nobody sends */
+    {0, 599, "error 463", OUTCOME_AUTH, 3600, LINE_OPERATOR}, /* WhatsApp has restricted the account */
+    {0, 599, "is not connected", OUTCOME_AUTH, 30, 0},
+    {0, 599, "Connection Closed", OUTCOME_AUTH, 30, 0},
+    {422, 422, "Session status is not as expected", OUTCOME_AUTH, 30, 0},
+    {200, 299, NULL, OUTCOME_TEMPFAIL, 0, 0}, /* "success": false */
+    {401, 404, NULL, OUTCOME_AUTH, 0, 0},     /* the key, the instance or the URL */
+    {408, 408, NULL, OUTCOME_TEMPFAIL, 0, 0},
+    {425, 425, NULL, OUTCOME_TEMPFAIL, 0, 0},
+    {429, 429, NULL, OUTCOME_THROTTLED, 10, 0},
+    {500, 599, NULL, OUTCOME_TEMPFAIL, 0, 0},
+    {0, INT_MAX, NULL, OUTCOME_PERMFAIL, 0, 0}, /* 400, 413, 415, 422 and what nobody sends; a receipt */
 };
 
 enum { WAIT_UNKNOWN_NUMBER_S = 60 }; /* "not on WhatsApp" is wrong at times */
@@ -322,15 +327,24 @@ static bool fits(const struct rule *rule, int status, const char *const *texts, 
     return rule->words == NULL;
 }
 
-static void judge_refusal(int status, const struct json_node *root, struct channel_verdict *v)
+static void judge_by_rules(int status, const char *const *texts, size_t count, struct channel_verdict *v)
 {
-    const char *texts[TEXTS_MAX];
-    size_t count = find_texts(root, texts);
     const struct rule *rule = RULES;
 
     while (!fits(rule, status, texts, count))
         rule++;
     channel_verdict_set(v, rule->outcome, rule->wait_s);
+    channel_verdict_flags(v, rule->flags);
+}
+
+static void judge_refusal(int status, const struct json_node *root, struct channel_verdict *v)
+{
+    const char *texts[TEXTS_MAX];
+    size_t count = find_texts(root, texts);
+
+    judge_by_rules(status, texts, count, v);
+    if (v->outcome == OUTCOME_PERMFAIL && count == 0)
+        v->account_works = false; /* it may not have spoken at all */
     channel_verdict_detail(v, count > 0 ? texts[0] : "no readable answer");
 }
 
@@ -361,6 +375,7 @@ static void judge(const struct http_result *r, struct channel_verdict *v)
 
     if (is_unknown_number(r->status, root)) {
         channel_verdict_set(v, OUTCOME_TEMPFAIL, WAIT_UNKNOWN_NUMBER_S);
+        channel_verdict_flags(v, LINE_UNREACHABLE | LINE_WORKS | LINE_TWICE);
         channel_verdict_detail(v, "the number is not on WhatsApp");
     } else if (r->status < 200 || r->status > 299 || is_refused) {
         judge_refusal(r->status, root, v);
@@ -373,8 +388,16 @@ static void judge(const struct http_result *r, struct channel_verdict *v)
     json_free(&doc);
 }
 
+/* Evolution's ERROR and WAHA's -1: without words it is the message's own fault. Status 0: there is none. */
+static void judge_receipt(const char *code, const char *detail, struct channel_verdict *v)
+{
+    (void)code;
+    judge_by_rules(0, &detail, 1, v);
+}
+
 static const enum channel CHANNELS[] = {CHANNEL_WHATSAPP, CHANNEL_NONE};
-static const char *const OPTIONS[] = {"preset", "instance", "text_path", "image_path", "file_path", NULL};
+static const char *const OPTIONS[] = {"preset",    "instance", "text_path", "image_path",
+                                      "file_path", "quote",    NULL};
 
 const struct channel_provider CHANNEL_WHATSAPP_QR = {
     .name = "whatsapp_qr",
@@ -384,4 +407,5 @@ const struct channel_provider CHANNEL_WHATSAPP_QR = {
     .check = check,
     .build = build,
     .judge = judge,
+    .judge_receipt = judge_receipt,
 };

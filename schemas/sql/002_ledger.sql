@@ -43,7 +43,17 @@ create index if not exists deliveries_uncertain on agwb.deliveries (next_attempt
 create index if not exists deliveries_uncopied on agwb.deliveries (settled_at) where state = 'parked' and copied_at is null;
 create index if not exists deliveries_job on agwb.deliveries (job_id) where job_id is not null;
 create index if not exists deliveries_fallback on agwb.deliveries (contact_id, accepted_at) where kind = 'fallback';
-create index if not exists deliveries_provider on agwb.deliveries (provider_message_id) where provider_message_id is not null;
+drop index if exists agwb.deliveries_provider; -- receipts look in the attempts
+
+-- A reply may take several messages, its parts; how many follows from the reply and the account, so it is not stored.
+alter table agwb.deliveries add column if not exists parts_sent integer not null default 0; -- the next attempt sends this one, counted from 0
+alter table agwb.deliveries add column if not exists parts_end integer;  -- before this one the delivery ends; null: with the last
+alter table agwb.deliveries add column if not exists quoted_id text;     -- the provider's id of the message that is answered
+-- The way that is taken when the contact cannot be written to over the account: channels.accounts.next.
+alter table agwb.deliveries add column if not exists step integer not null default 0;   -- how far along the chain
+alter table agwb.deliveries add column if not exists chain text;         -- the account whose chain it is; null: its own
+alter table agwb.deliveries add column if not exists as_template boolean not null default false; -- the account's template in place of the reply
+create index if not exists deliveries_unproven on agwb.deliveries (lane) where state = 'uncertain';
 
 create table if not exists agwb.delivery_attempts (
     id            bigint generated always as identity primary key,
@@ -55,11 +65,19 @@ create table if not exists agwb.delivery_attempts (
     http_status   integer,                        -- null: no answer
     provider_code text,
     outcome       text not null check (outcome in ('DELIVERED', 'TEMPFAIL', 'THROTTLED', 'PERMFAIL', 'UNCERTAIN', 'AUTH')),
-    disposition   text not null check (disposition in ('done', 'retry', 'hold', 'reconcile', 'park')),
+    disposition   text not null,
     detail        text,
-    timings       jsonb                           -- milliseconds by stage
+    timings       jsonb                           -- milliseconds by stage; null: not an attempt's end but what a receipt told of it later
 );
 create index if not exists delivery_attempts_message on agwb.delivery_attempts (message_id);
+alter table agwb.delivery_attempts drop constraint if exists delivery_attempts_disposition_check;
+alter table agwb.delivery_attempts add constraint delivery_attempts_disposition_check
+    check (disposition in ('done', 'continue', 'retry', 'hold', 'reconcile', 'next', 'park')) not valid; -- older rows have fewer words
+alter table agwb.delivery_attempts add column if not exists part integer not null default 0;
+alter table agwb.delivery_attempts add column if not exists provider_message_id text; -- of the answer
+alter table agwb.delivery_attempts add column if not exists receipt_id text;          -- of the receipts, where they have another
+create index if not exists delivery_attempts_provider on agwb.delivery_attempts (provider_message_id) where provider_message_id is not null;
+create index if not exists delivery_attempts_receipt on agwb.delivery_attempts (receipt_id) where receipt_id is not null;
 
 -- A lane has a row from its first wait on; due_at is when its head may go, null while it has none or one is in flight.
 -- A limit key ('limit:...') has a row from its first use on, with the sends that still count.

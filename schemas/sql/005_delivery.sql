@@ -35,6 +35,16 @@ language sql immutable as $$
     limit 1
 $$;
 
+-- Where a contact is written to over a channel; null: it cannot be. external_id is 'channel:id' for those that are known by neither number nor JID.
+create or replace function agwb.contact_address(p_channel text, p_number text, p_jid text, p_email text, p_external_id text) returns text
+language sql immutable as $$
+    select case
+        when p_channel = 'email' then nullif(p_email, '')
+        when p_channel in ('instagram', 'website') then substring(p_external_id from '^' || p_channel || ':(.+)$')
+        else coalesce(nullif(p_number, ''), agwb.number_of_jid(p_jid), nullif(p_jid, ''), substring(p_external_id from '^whatsapp:(.+)$'))
+        end
+$$;
+
 -- Sets when the given lanes' heads may go. The rule that keeps a lane from being forgotten: whoever changes what its due time depends on holds the
 -- lane's row first and then looks with a newer snapshot. Lanes are locked in one order. A head that may go at once is due from now on, behind
 -- the lanes that were due before: lanes take turns.
@@ -55,8 +65,16 @@ begin
 end
 $$;
 
+-- Gives lanes their rows before refresh_lanes() where something comes to them by another way than accept_replies().
+create or replace function agwb.make_lanes(p_lanes text[], p_accounts text[]) returns void
+language sql as $$
+    insert into agwb.lanes (lane, account)
+    select distinct on (x.lane) x.lane, x.account from unnest(p_lanes, p_accounts) x (lane, account) order by x.lane
+    on conflict (lane) do nothing
+$$;
+
 -- Accepts a batch of checked replies, in order. result: accepted, duplicate (same id and body: the ledger has it), conflict (same id, other body:
--- nothing stored), error (an agent's error without text: nothing stored, fail_requests() is next), empty (partial without text or attachment), unroutable (stored as parked, with the reason). `orphan` says
+-- nothing stored), error and empty (the agent's error or partial reply has nothing to send: nothing stored, fail_requests() is next), unroutable (stored as parked, with the reason). `orphan` says
 -- that the request it answers is unknown. message_ids are distinct within a batch.
 create or replace function agwb.accept_replies(
     p_message_ids text[], p_originals uuid[], p_statuses text[], p_has_content boolean[],
@@ -79,16 +97,18 @@ begin
             r (message_id, original, status, has_content, jid, address, channel, workspace_id, conversation_id, contact_id,
                published_ms, payload, headers, replay, position)
     ), known as materialized (
-        select d.message_id, d.body_sha256 from agwb.deliveries d where d.message_id = any (p_message_ids)
+        select d.message_id, d.body_sha256, d.state, d.replay from agwb.deliveries d where d.message_id = any (p_message_ids)
     ), who as materialized (
         -- what the reply left out is looked up by the request it answers
         select r.*, q.id as job_id,
                coalesce(r.workspace_id, q.workspace_id, c.workspace_id) as the_workspace,
                coalesce(c.id, r.contact_id) as the_contact, v.id as the_conversation,
-               coalesce(r.address, agwb.number_of_jid(r.jid), r.jid,
-                        nullif(c.phone_number, ''), agwb.number_of_jid(c.remote_jid), nullif(c.remote_jid, '')) as the_address,
+               case when coalesce(r.channel, v.channel_type) in ('email', 'instagram', 'website') then null
+                    else coalesce(r.address, agwb.number_of_jid(r.jid), r.jid) end as said_address,
+               c.phone_number, c.remote_jid, c.email, c.external_id, m.external_id as quoted, m.metadata ->> 'account' as quoted_account,
                coalesce(r.channel, nullif(v.channel_type, '')) as said_channel,
-               case when coalesce(r.jid, nullif(c.remote_jid, '')) is not null then 'whatsapp' else 'sms' end as likely_channel
+               case when coalesce(r.jid, nullif(c.remote_jid, '')) is not null or c.external_id like 'whatsapp:%'
+                    then 'whatsapp' else 'sms' end as likely_channel
         from r
         left join ai_response_queue q on q.id = r.original
         left join messages m on m.id = q.message_id
@@ -97,6 +117,7 @@ begin
     ), routed as materialized (
         -- a channel that nobody named is only a guess: another account's will do when there is none for it
         select w.*, a.account as the_account,
+               coalesce(w.said_address, agwb.contact_address(w.said_channel, w.phone_number, w.remote_jid, w.email, w.external_id)) as the_address,
                coalesce((select x ->> 'channel' from jsonb_array_elements(p_accounts) x where x ->> 'name' = a.account),
                         w.said_channel, w.likely_channel) as the_channel
         from who w
@@ -109,18 +130,20 @@ begin
     ), ledger as (
         insert into agwb.deliveries
             (message_id, job_id, workspace_id, contact_id, conversation_id, account, lane, channel, address, state, reason,
-             body_sha256, payload, headers, published_at, settled_at, replay)
+             body_sha256, payload, headers, published_at, settled_at, quoted_id, replay)
         select x.message_id, x.job_id, x.the_workspace, x.the_contact, x.the_conversation, x.the_account,
                x.the_account || ' ' || x.the_address, x.the_channel, x.the_address,
                case when x.fault is null then 'ready' else 'parked' end, x.fault,
                sha256(x.payload), x.payload, coalesce(x.headers, '{}')::jsonb,
                to_timestamp(x.published_ms / 1000.0), case when x.fault is not null then clock_timestamp() end,
+               -- an account cannot quote what another one received
+               case when coalesce(x.quoted_account, x.the_account) = x.the_account then nullif(x.quoted, '') end,
                case when x.replay > 0 and exists (
                    select 1 from agwb.audit u where u.action = 'replay' and u.message_id = x.message_id and u.n = x.replay)
                then x.replay else 0 end
         from (select y.*, case
-                     when y.the_address is null then 'no address: neither the reply nor the request''s contact has a number or JID'
                      when y.the_account is null then 'no account for channel ' || y.the_channel
+                     when y.the_address is null then 'no address: neither the reply nor the request''s contact has one for channel ' || y.the_channel
                      end as fault
               from routed y) x
         where x.has_content
@@ -132,13 +155,17 @@ begin
         -- header alone does nothing: anyone who may publish could write it.
         update agwb.deliveries d
         set state = 'ready', replay = r.replay, attempts = 0, next_attempt_at = null, reason = null, settled_at = null,
-            copied_at = null, lease_owner = null, lease_until = null
-        from r
-        where d.message_id = r.message_id and d.state in ('parked', 'sent') and d.replay < r.replay and d.lane is not null
+            copied_at = null, lease_owner = null, lease_until = null,
+            -- what was parked goes on with the part it could not send; over another account than the first it stays there
+            parts_sent = case when d.state = 'sent' then 0 else d.parts_sent end,
+            parts_end = case when d.state = 'sent' then null else d.parts_end end,
+            as_template = false, step = case when d.chain is null then 0 else d.step end
+        from r join known k using (message_id) -- whose state is looked at, or an index of all that is sent would be read
+        where k.state in ('parked', 'sent') and k.replay < r.replay and k.body_sha256 = sha256(r.payload)
+          and d.message_id = k.message_id and d.state = k.state and d.replay = k.replay and d.lane is not null
           and exists (select 1 from agwb.audit u
                       where u.action = 'replay' and u.message_id = r.message_id and u.n = r.replay
-                        and (d.state = 'parked' or u.again))
-          and d.body_sha256 = sha256(r.payload)
+                        and (k.state = 'parked' or u.again))
         returning d.message_id, d.lane, d.account
     ), answered as (
         -- the real answer is here: an apology that has not left is not needed any more
@@ -178,7 +205,7 @@ end
 $$;
 
 -- Why a delivery must not be sent any more, looked at in the moment of sending; null: it may go. p_drop_stale: also when the contact has written again
--- since, so that the reply would answer something old.
+-- since, so that the reply would answer something old, unless a part of it is there already.
 create or replace function agwb.stale_reason(d agwb.deliveries, p_drop_stale boolean) returns text
 language sql stable as $$
     select case
@@ -186,10 +213,10 @@ language sql stable as $$
             then 'the contact has opted out'
         when exists (select 1 from conversations v where v.id = d.conversation_id and v.requires_human)
             then 'a human has taken the conversation over'
-        when p_drop_stale and exists (
+        when p_drop_stale and d.parts_sent = 0 and exists (
             select 1 from ai_response_queue q
             join messages m on m.conversation_id = d.conversation_id and m.sender_type = 'user'
-            where q.id = d.job_id and m.created_at > q.created_at and m.id is distinct from q.message_id)
+            where q.id = d.job_id and m.created_at > coalesce(q.last_message_at, q.created_at) and m.id is distinct from q.message_id)
             then 'the contact has written again since'
         end
 $$;
@@ -223,10 +250,12 @@ begin
 end
 $$;
 
--- The heads of up to p_slots due lanes. Lanes' rows are locked first and their heads read with a newer snapshot (see refresh_lanes); a lane that someone is
+drop function if exists agwb.pick_heads(integer, timestamptz, boolean, text[], text);
+-- The heads of up to p_slots due lanes. p_hold: what is uncertain holds its lane, since it may be sent again. Lanes' rows are locked first and their heads read with a newer snapshot (see refresh_lanes); a lane that someone is
 -- changing comes next time.
 create or replace function agwb.pick_heads(
-    p_slots integer, p_now timestamptz, p_drop_stale boolean, p_skip text[], p_only text, out ids text[], out cancelled integer)
+    p_slots integer, p_now timestamptz, p_drop_stale boolean, p_hold boolean, p_skip text[], p_only text,
+    out ids text[], out cancelled integer)
 language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
@@ -242,7 +271,8 @@ begin
     with heads as materialized (
         select due.lane, h.message_id, h.next_attempt_at, h.stale,
                (h.next_attempt_at is null or h.next_attempt_at <= p_now) as is_due,
-               exists (select 1 from agwb.deliveries s where s.lane = due.lane and s.state = 'sending') as is_busy
+               exists (select 1 from agwb.deliveries s where s.lane = due.lane and s.state = 'sending')
+               or p_hold and exists (select 1 from agwb.deliveries u where u.lane = due.lane and u.state = 'uncertain') as is_busy
         from unnest(v_lanes) due (lane)
         left join lateral (select d.message_id, d.next_attempt_at, agwb.stale_reason(d, p_drop_stale) as stale
                            from agwb.deliveries d
@@ -272,10 +302,12 @@ language sql immutable as $$
                  'limit:contact:' || coalesce(d.workspace_id::text, '') || ':' || coalesce(d.contact_id::text, d.address)]
 $$;
 
+drop function if exists agwb.pick_heads_within_limits(
+    integer, timestamptz, timestamptz, boolean, text[], text, integer, integer, integer, interval);
 -- What pick_heads() does, lane by lane, taking a place of each limit (0 = off). A contact without a place holds its own lane; an account without one is
 -- passed over; without a place for all nobody goes. free_at: when the first of these places is free again.
 create or replace function agwb.pick_heads_within_limits(
-    p_slots integer, p_now timestamptz, p_until timestamptz, p_drop_stale boolean, p_skip text[], p_only text,
+    p_slots integer, p_now timestamptz, p_until timestamptz, p_drop_stale boolean, p_hold boolean, p_skip text[], p_only text,
     p_all integer, p_account integer, p_contact integer, p_window interval,
     out ids text[], out cancelled integer, out free_at timestamptz,
     out held_all integer, out held_account integer, out held_contact integer)
@@ -324,7 +356,8 @@ begin
 
         select d.* into v_head from agwb.deliveries d
         where d.lane = v_lane.lane and d.state = 'ready' order by d.rank, d.seq limit 1;
-        if not found or exists (select 1 from agwb.deliveries s where s.lane = v_lane.lane and s.state = 'sending') then
+        if not found or exists (select 1 from agwb.deliveries s where s.lane = v_lane.lane and s.state = 'sending')
+           or p_hold and exists (select 1 from agwb.deliveries u where u.lane = v_lane.lane and u.state = 'uncertain') then
             update agwb.lanes l set due_at = null where l.lane = v_lane.lane;
             continue;
         end if;
@@ -354,15 +387,19 @@ begin
 end
 $$;
 
+drop function if exists agwb.claim_deliveries(
+    text, integer, bigint, boolean, text[], text, integer, integer, integer, bigint);
 -- Claims up to p_slots lane heads as `sending`: only as many as start now, since the mark says that they may have left. Claims of all instances are
 -- serialised: two of them never wait for each other's rows in opposite orders, and a limit is looked at and taken in one piece.
--- p_skip: accounts whose circuit is open; p_only: the one that is probed, or null. The last row has no message_id: wait_ms until the next head may be due (null: nothing waits), and how often a limit held something back.
+-- p_skip: accounts whose circuit is open; p_only: the one that is probed, or null; p_chained: those with a chain, whose steps may need the contact's number or
+-- e-mail address. The last row has no message_id: wait_ms until the next head may be due (null: nothing waits), and how often a limit held something back.
 create or replace function agwb.claim_deliveries(
-    p_owner text, p_slots integer, p_lease_ms bigint, p_drop_stale boolean, p_skip text[], p_only text,
-    p_all integer, p_account integer, p_contact integer, p_window_ms bigint)
+    p_owner text, p_slots integer, p_lease_ms bigint, p_drop_stale boolean, p_hold boolean, p_skip text[], p_only text,
+    p_chained text[], p_all integer, p_account integer, p_contact integer, p_window_ms bigint)
 returns table (
     message_id text, fence integer, attempts integer, kind text, account text, channel text, address text, payload text,
     job_id uuid, workspace_id uuid, contact_id uuid, headers text, accepted_ms bigint, due_ms bigint, published_ms bigint,
+    parts_sent integer, parts_end integer, quoted_id text, step integer, chain text, as_template boolean, number text, email text,
     wait_ms bigint, held_all integer, held_account integer, held_contact integer, cancelled integer)
 language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -384,10 +421,10 @@ begin
     if v_limited then
         select x.ids, x.cancelled, x.free_at, array[x.held_all, x.held_account, x.held_contact]
         into v_ids, v_cancelled, v_free, v_held
-        from agwb.pick_heads_within_limits(p_slots, v_now, v_until, p_drop_stale, p_skip, p_only, p_all, p_account, p_contact,
-                                           p_window_ms * interval '1 millisecond') x;
+        from agwb.pick_heads_within_limits(p_slots, v_now, v_until, p_drop_stale, p_hold, p_skip, p_only, p_all, p_account,
+                                           p_contact, p_window_ms * interval '1 millisecond') x;
     else
-        select x.ids, x.cancelled into v_ids, v_cancelled from agwb.pick_heads(p_slots, v_now, p_drop_stale, p_skip, p_only) x;
+        select x.ids, x.cancelled into v_ids, v_cancelled from agwb.pick_heads(p_slots, v_now, p_drop_stale, p_hold, p_skip, p_only) x;
     end if;
 
     return query
@@ -396,13 +433,18 @@ begin
         set state = 'sending', fence = d.fence + 1, attempts = d.attempts + 1, lease_owner = p_owner, lease_until = v_until,
             limit_keys = case when v_limited then agwb.limit_keys(d) end
         from unnest(v_ids) h (message_id)
-        where d.message_id = h.message_id and d.state = 'ready'
+        where d.message_id = h.message_id and d.state is not distinct from 'ready' -- not "=", or an index of all that is ready would be read
         returning d.*)
     select t.message_id, t.fence, t.attempts, t.kind, t.account, t.channel, t.address, convert_from(t.payload, 'UTF8'),
            t.job_id, t.workspace_id, t.contact_id, t.headers::text,
            (extract(epoch from t.accepted_at) * 1000)::bigint,
            (extract(epoch from coalesce(t.next_attempt_at, t.accepted_at)) * 1000)::bigint,
            (extract(epoch from t.published_at) * 1000)::bigint,
+           t.parts_sent, t.parts_end, t.quoted_id, t.step, t.chain, t.as_template,
+           case when coalesce(t.chain, t.account) = any (p_chained)
+                then (select c.phone_number from customer_profiles c where c.id = t.contact_id) end,
+           case when coalesce(t.chain, t.account) = any (p_chained)
+                then (select c.email from customer_profiles c where c.id = t.contact_id) end,
            null::bigint, null::integer, null::integer, null::integer, null::integer
     from taken t
     order by t.seq;
@@ -412,26 +454,27 @@ begin
     where l.due_at > case when v_free is null then '-infinity' else v_now end and l.account <> all (p_skip);
     return query
     select null, null::integer, null::integer, null, null, null, null, null, null::uuid, null::uuid, null::uuid, null,
-           null::bigint, null::bigint, null::bigint,
+           null::bigint, null::bigint, null::bigint, null::integer, null::integer, null, null::integer, null, null::boolean, null, null,
            case when least(v_free, v_next) is not null
            then greatest((extract(epoch from least(v_free, v_next) - clock_timestamp()) * 1000)::bigint, 0) end,
            v_held[1], v_held[2], v_held[3], v_cancelled;
 end
 $$;
 
--- The sends that were counted until their lease's end have ended: p_sends is [[keys, lease end], ...]. Under the claims' lock, as every change of a
--- limit of deliveries.
+drop function if exists agwb.end_sends(jsonb, integer, integer, integer, interval);
+-- The sends that were counted until their lease's end have ended, or never left: p_sends is [[keys, lease end], ...]. Under the claims' lock, as every
+-- change of a limit of deliveries.
 create or replace function agwb.end_sends(
-    p_sends jsonb, p_all integer, p_account integer, p_contact integer, p_window interval) returns void
+    p_sends jsonb, p_left boolean, p_all integer, p_account integer, p_contact integer, p_window interval) returns void
 language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
-    v_now timestamptz;
+    v_ended timestamptz;
 begin
     perform pg_advisory_xact_lock(hashtextextended('agwb.claim_deliveries', 0));
-    v_now := clock_timestamp();
-    perform agwb.limit_end(x.key, x.n, x.until, v_now,
+    v_ended := case when p_left then clock_timestamp() end;
+    perform agwb.limit_end(x.key, x.n, x.until, v_ended,
                            case when x.key = 'limit:all' then p_all when x.key like 'limit:account:%' then p_account else p_contact end,
                            p_window)
     from (select k.key, (s.value ->> 1)::timestamptz as until, count(*)::integer as n
@@ -440,14 +483,26 @@ begin
 end
 $$;
 
+-- The provider says that they do not want messages: from now on nobody sends them any.
+create or replace function agwb.opt_out_contacts(p_message_ids text[]) returns void
+language sql as $$
+    update customer_profiles c set opted_out_at = clock_timestamp()
+    from (select distinct d.contact_id from agwb.deliveries d where d.message_id = any (p_message_ids)) x
+    where c.id = x.contact_id and c.opted_out_at is null
+$$;
+
+drop function if exists agwb.settle_deliveries(
+    text[], integer[], text[], bigint[], boolean[], text[], text[], bigint[], bigint[], integer[], text[], text[], text[], text[], text[],
+    integer, integer, integer, bigint, boolean);
 -- Settles attempts of p_owner's claims, each fenced by its claim: a row that meanwhile belongs to another claim is left alone. p_states: sent, ready
--- (again after p_waits_ms), uncertain (decided after p_waits_ms), parked. p_counted false gives the attempt back. p_bare: the delivery and its attempt
+-- (again after p_waits_ms), uncertain (decided after p_waits_ms), parked. p_counted false gives the attempt back. p_next: for the disposition next, the
+-- way it goes on as {"account", "channel", "address", "chain", "step", "template"}. p_opt_outs: messages whose contacts do not want any. p_bare: the delivery and its attempt
 -- only, without history, usage and job: for one whose payload or whose neighbours' tables refuse those. Returns the ids that were settled.
 create or replace function agwb.settle_deliveries(
     p_message_ids text[], p_fences integer[], p_states text[], p_waits_ms bigint[], p_counted boolean[],
     p_provider_ids text[], p_reasons text[],
     p_started_ms bigint[], p_ended_ms bigint[], p_http_statuses integer[], p_provider_codes text[],
-    p_outcomes text[], p_dispositions text[], p_details text[], p_timings text[],
+    p_outcomes text[], p_dispositions text[], p_details text[], p_timings text[], p_next text[], p_opt_outs text[],
     p_all integer, p_account integer, p_contact integer, p_window_ms bigint, p_bare boolean)
 returns table (message_id text, job_created_ms bigint, job_published_ms bigint)
 language plpgsql
@@ -460,6 +515,10 @@ declare
     v_created bigint[];
     v_asked bigint[];
     v_counted jsonb;
+    v_moved text[];
+    v_accounts text[];
+    v_provider_ids text[];
+    v_shown jsonb;
 begin
     -- jobs before lanes and in one order, as accept_replies() does
     perform 1 from ai_response_queue q
@@ -467,29 +526,44 @@ begin
 
     with r as materialized (
         select * from unnest(p_message_ids, p_fences, p_states, p_waits_ms, p_counted, p_provider_ids, p_reasons, p_started_ms,
-                             p_ended_ms, p_http_statuses, p_provider_codes, p_outcomes, p_dispositions, p_details, p_timings)
+                             p_ended_ms, p_http_statuses, p_provider_codes, p_outcomes, p_dispositions, p_details, p_timings, p_next)
             r (message_id, fence, state, wait_ms, counted, provider_id, reason, started_ms, ended_ms, http_status, provider_code,
-               outcome, disposition, detail, timings)
+               outcome, disposition, detail, timings, next)
     ), claimed as materialized (
-        select d.message_id, d.limit_keys, d.lease_until from agwb.deliveries d where d.message_id = any (p_message_ids)
+        select d.message_id, d.limit_keys, d.lease_until, d.lane, d.account, d.parts_sent from agwb.deliveries d
+        where d.message_id = any (p_message_ids)
     ), settled as (
         update agwb.deliveries d
         set state = r.state, limit_keys = null,
-            attempts = d.attempts - case when r.counted then 0 else 1 end,
+            attempts = case when r.disposition in ('continue', 'next') then 0 when r.counted then d.attempts else d.attempts - 1 end,
+            parts_sent = case when r.next is not null then 0 when r.outcome = 'DELIVERED' then d.parts_sent + 1 else d.parts_sent end,
+            parts_end = case when r.next is null then d.parts_end end,
+            account = case when r.next is null then d.account else n.account end,
+            lane = case when r.next is null then d.lane else n.account || ' ' || n.address end,
+            channel = case when r.next is null then d.channel else n.channel end,
+            address = case when r.next is null then d.address else n.address end,
+            chain = case when r.next is null then d.chain else n.chain end,
+            step = case when r.next is null then d.step else n.step end,
+            as_template = case when r.next is null then d.as_template else n.template end,
             next_attempt_at = case when r.state in ('ready', 'uncertain')
                               then clock_timestamp() + r.wait_ms * interval '1 millisecond' end,
             provider_message_id = coalesce(r.provider_id, d.provider_message_id),
             reason = r.reason, lease_owner = null, lease_until = null,
-            settled_at = case when r.state in ('sent', 'parked') then clock_timestamp() end
+            settled_at = case when r.state in ('sent', 'parked') then clock_timestamp() end,
+            copied_at = case when r.state <> 'ready' then d.copied_at end
         from r join claimed c using (message_id)
+        left join lateral jsonb_to_record(r.next::jsonb) n (account text, channel text, address text, chain text, step integer, template boolean)
+            on r.next is not null
         where d.message_id = r.message_id and d.fence = r.fence
-          and (d.state in ('sending', 'uncertain') or (d.state in ('parked', 'ready') and r.state = 'sent')) -- late, but definite
-        returning d.*, c.limit_keys as old_keys, c.lease_until as old_until, r.outcome, r.disposition, r.started_ms, r.ended_ms, r.http_status, r.provider_code, r.detail, r.timings
+          and (d.state in ('sending', 'uncertain') or (d.state in ('parked', 'ready') and r.outcome = 'DELIVERED')) -- late, but definite
+        returning d.*, c.limit_keys as old_keys, c.lease_until as old_until, c.lane as old_lane, c.account as old_account, c.parts_sent as part,
+                  r.provider_id, r.outcome, r.disposition, r.started_ms, r.ended_ms, r.http_status, r.provider_code, r.detail, r.timings
     ), attempt as (
         insert into agwb.delivery_attempts
-            (message_id, fence, account, started_at, ended_at, http_status, provider_code, outcome, disposition, detail, timings)
-        select s.message_id, s.fence, s.account, to_timestamp(s.started_ms / 1000.0), to_timestamp(s.ended_ms / 1000.0),
-               s.http_status, s.provider_code, s.outcome, s.disposition, s.detail, s.timings::jsonb
+            (message_id, fence, account, part, started_at, ended_at, http_status, provider_code, outcome, disposition, detail, timings,
+             provider_message_id)
+        select s.message_id, s.fence, s.old_account, s.part, to_timestamp(s.started_ms / 1000.0), to_timestamp(s.ended_ms / 1000.0),
+               s.http_status, s.provider_code, s.outcome, s.disposition, s.detail, s.timings::jsonb, s.provider_id
         from settled s
     ), history as (
         insert into messages (id, conversation_id, sender_type, content, content_type, external_id, delivery_status, metadata)
@@ -497,6 +571,8 @@ begin
                coalesce(convert_from(s.payload, 'UTF8')::jsonb #>> '{response,type}', 'text'),
                s.provider_message_id, case when s.state = 'sent' then 'SENT' else 'PENDING' end,
                jsonb_build_object('messageId', s.message_id, 'channel', s.channel, 'account', s.account)
+               || case when s.channel = 'website' -- whoever shows it has nothing else
+                  then jsonb_build_object('attachments', convert_from(s.payload, 'UTF8')::jsonb #> '{response,attachments}') else '{}' end
         from settled s
         where s.conversation_id is not null and s.state <> 'parked' and not p_bare
         on conflict (id) do update
@@ -518,22 +594,38 @@ begin
         where q.id = s.job_id and s.state = 'sent' and s.kind = 'reply' and not p_bare
         returning q.id, q.created_at, q.published_at
     )
-    select array_agg(distinct s.lane), array_agg(s.message_id order by s.seq),
+    select array_agg(distinct s.old_lane), array_agg(s.message_id order by s.seq),
            array_agg((extract(epoch from a.created_at) * 1000)::bigint order by s.seq),
            array_agg((extract(epoch from a.published_at) * 1000)::bigint order by s.seq),
-           jsonb_agg(jsonb_build_array(s.old_keys, s.old_until)) filter (where s.old_keys is not null)
-    into v_lanes, v_settled, v_created, v_asked, v_counted
+           jsonb_agg(jsonb_build_array(s.old_keys, s.old_until)) filter (where s.old_keys is not null),
+           array_agg(s.lane) filter (where s.disposition = 'next'), array_agg(s.account) filter (where s.disposition = 'next'),
+           array_agg(s.provider_message_id) filter (where s.outcome = 'DELIVERED' and s.provider_message_id is not null),
+           jsonb_agg(jsonb_build_object('conversationId', s.conversation_id, 'messageId', s.message_row_id))
+               filter (where s.channel = 'website' and s.state = 'sent')
+    into v_lanes, v_settled, v_created, v_asked, v_counted, v_moved, v_accounts, v_provider_ids, v_shown
     from settled s left join answered a on a.id = s.job_id;
 
-    perform agwb.refresh_lanes(v_lanes);
+    if v_provider_ids is not null and not p_bare then
+        perform agwb.apply_receipts_of(v_provider_ids); -- some come before their send is recorded
+    end if;
+    if v_shown is not null then
+        perform pg_notify('agwb_website', x::text) from jsonb_array_elements(v_shown) x;
+    end if;
+    if cardinality(p_opt_outs) > 0 then
+        perform agwb.opt_out_contacts(p_opt_outs);
+    end if;
+    if v_moved is not null then
+        perform agwb.make_lanes(v_moved, v_accounts);
+    end if;
+    perform agwb.refresh_lanes(v_lanes || v_moved);
     if v_counted is not null then
-        perform agwb.end_sends(v_counted, p_all, p_account, p_contact, p_window_ms * interval '1 millisecond');
+        perform agwb.end_sends(v_counted, true, p_all, p_account, p_contact, p_window_ms * interval '1 millisecond');
     end if;
     return query select * from unnest(v_settled, v_created, v_asked);
 end
 $$;
 
--- Requests that will not be answered: dead-lettered, an agent's error without text, or no reply in time. With p_retries the
+-- Requests that will not be answered: dead-lettered, an agent's reply without anything to send, or no reply in time. With p_retries the
 -- job's ladder comes first (p_ladder_ms: the wait before each further try); else the job ends failed, and then the contact gets one apology (p_text) a window. Nothing happens beside a real reply: the
 -- job's row is locked, and accepting a reply locks it too. result: answered, again, fallback, quiet (one was sent just now, or nobody can be
 -- reached), unknown (no such job).
@@ -560,20 +652,21 @@ begin
         select r.*, q.id as known, q.status, case when r.retry then p_ladder_ms[q.attempts] end as wait_ms, c.id as contact_id, v.id as conversation_id,
                coalesce(q.workspace_id, c.workspace_id) as workspace_id, c.remote_jid, c.phone_number, c.opted_out_at,
                exists (select 1 from agwb.deliveries d where d.job_id = r.job_id and d.kind = 'reply') as answered,
-               coalesce(nullif(c.phone_number, ''), agwb.number_of_jid(c.remote_jid), nullif(c.remote_jid, '')) as address,
-               coalesce(nullif(v.channel_type, ''), case when coalesce(c.remote_jid, '') <> '' then 'whatsapp' else 'sms' end) as channel
+               c.email, c.external_id,
+               coalesce(nullif(v.channel_type, ''),
+                        case when coalesce(c.remote_jid, '') <> '' or c.external_id like 'whatsapp:%' then 'whatsapp' else 'sms' end) as channel
         from r
         left join ai_response_queue q on q.id = r.job_id
         left join messages m on m.id = q.message_id
         left join conversations v on v.id = coalesce(q.conversation_id, m.conversation_id)
         left join customer_profiles c on c.id = coalesce(q.contact_id, v.customer_id)
     ), judged as materialized (
-        select w.*, a.account,
+        select w.*, a.account, a.address,
                case when w.known is null then 'unknown'
                     when w.answered or w.status in ('cancelled', agwb.complete_status()) then 'answered'
                     when w.wait_ms is not null then 'again'
                     when exists (select 1 from agwb.deliveries d where d.message_id = w.message_id) then 'quiet'
-                    when w.address is null or a.account is null or w.opted_out_at is not null then 'quiet'
+                    when a.address is null or a.account is null or w.opted_out_at is not null then 'quiet'
                     when exists (select 1 from agwb.deliveries d
                                  where d.kind = 'fallback' and d.contact_id = w.contact_id
                                    and d.accepted_at > v_now - p_window_ms * interval '1 millisecond') then 'quiet'
@@ -581,7 +674,9 @@ begin
                                             order by w.position) > 1 then 'quiet'
                     else 'fallback' end as result
         from who w
-        cross join lateral (select agwb.pick_account(p_accounts, w.channel, w.workspace_id) as account) a
+        cross join lateral (
+            select agwb.pick_account(p_accounts, w.channel, w.workspace_id) as account,
+                   agwb.contact_address(w.channel, w.phone_number, w.remote_jid, w.email, w.external_id) as address) a
     ), ended as (
         update ai_response_queue q
         set status = case j.result when 'again' then 'error' else 'failed' end,
@@ -627,23 +722,31 @@ language sql stable as $$
     order by q.published_at limit p_limit
 $$;
 
--- Gives claims back that were never started: ready at once, the attempt not counted.
+-- Gives claims back that were never started: ready at once, the attempt not counted, their places of the limits free.
 create or replace function agwb.release_deliveries(p_message_ids text[], p_fences integer[]) returns integer
 language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
     v_lanes text[];
+    v_counted jsonb;
 begin
-    with released as (
+    perform pg_advisory_xact_lock(hashtextextended('agwb.claim_deliveries', 0)); -- for end_sends(), and before any lane
+    with claimed as materialized (
+        select d.message_id, d.limit_keys, d.lease_until from agwb.deliveries d where d.message_id = any (p_message_ids)
+    ), released as (
         update agwb.deliveries d
         set state = 'ready', attempts = d.attempts - 1, next_attempt_at = null, lease_owner = null, lease_until = null,
             limit_keys = null, reason = null
-        from unnest(p_message_ids, p_fences) r (message_id, fence)
+        from unnest(p_message_ids, p_fences) r (message_id, fence) join claimed c using (message_id)
         where d.message_id = r.message_id and d.fence = r.fence and d.state in ('sending', 'uncertain')
-        returning d.lane)
-    select array_agg(x.lane) into v_lanes from released x;
+        returning d.lane, c.limit_keys as old_keys, c.lease_until as old_until)
+    select array_agg(x.lane), jsonb_agg(jsonb_build_array(x.old_keys, x.old_until)) filter (where x.old_keys is not null)
+    into v_lanes, v_counted from released x;
     perform agwb.refresh_lanes(v_lanes);
+    if v_counted is not null then
+        perform agwb.end_sends(v_counted, false, 0, 0, 0, interval '100 years'); -- whatever the window is: only their own places
+    end if;
     return coalesce(cardinality(v_lanes), 0);
 end
 $$;
@@ -661,11 +764,174 @@ begin
 end
 $$;
 
+-- Receipts say that these left us and arrived: of each message the part under way, whose outcome nobody knew, is sent. How many parts there are is not
+-- known here, so it is ready for the next one; an attempt that finds none left ends it. Ignored where nothing was in doubt, and where the receipt is of
+-- another part. p_provider_ids: the receipts' own ids, may be null. Returns how many were proven.
+create or replace function agwb.confirm_deliveries(p_message_ids text[], p_provider_ids text[]) returns integer
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+declare
+    v_lanes text[];
+    v_accounts text[];
+begin
+    perform 1 from agwb.deliveries d
+    where d.message_id = any (p_message_ids) and d.state in ('uncertain', 'parked') order by d.message_id for update;
+    if not found then
+        return 0;
+    end if;
+
+    with proof as materialized (
+        select distinct on (d.message_id) d.message_id, p.provider_id
+        from unnest(p_message_ids, p_provider_ids) p (message_id, provider_id)
+        join agwb.deliveries d using (message_id)
+        where (d.state = 'uncertain'
+               or d.state = 'parked' and d.fence > 0 and not exists (
+                   select 1 from agwb.delivery_attempts a
+                   where a.message_id = d.message_id and a.fence = d.fence and a.outcome <> 'UNCERTAIN'))
+          and not exists (
+              select 1 from agwb.delivery_attempts a
+              where a.message_id = d.message_id and p.provider_id in (a.provider_message_id, a.receipt_id)
+                and (a.outcome = 'DELIVERED' or a.part <> d.parts_sent))
+        order by d.message_id, p.provider_id
+    ), proven as (
+        -- the fence moves on: a late answer to the attempt must not count the part once more
+        update agwb.deliveries d
+        set state = 'ready', fence = d.fence + 1, attempts = 0, parts_sent = d.parts_sent + 1,
+            provider_message_id = coalesce(p.provider_id, d.provider_message_id),
+            next_attempt_at = null, reason = null, settled_at = null, copied_at = null, lease_owner = null, lease_until = null
+        from proof p where d.message_id = p.message_id
+        returning d.message_id, d.fence - 1 as fence, d.parts_sent - 1 as part, d.account, d.lane, p.provider_id
+    ), known as (
+        insert into agwb.delivery_attempts
+            (message_id, fence, account, part, started_at, ended_at, outcome, disposition, detail, provider_message_id)
+        select p.message_id, p.fence, p.account, p.part, clock_timestamp(), clock_timestamp(), 'DELIVERED', 'continue', 'proven by a receipt',
+               p.provider_id
+        from proven p
+    )
+    select array_agg(p.lane), array_agg(p.account) into v_lanes, v_accounts from proven p;
+    if v_lanes is null then
+        return 0;
+    end if;
+    perform agwb.make_lanes(v_lanes, v_accounts);
+    perform agwb.refresh_lanes(v_lanes);
+    perform pg_notify('agwb_deliveries', '');
+    return cardinality(v_lanes);
+end
+$$;
+
+-- Deliveries that were sent and of which the provider says now that they did not arrive, oldest news first, one a message. is_current: it is about
+-- what was sent last of this part; else nothing is to be done but to settle it. attempts: how often this part was sent over this account. Whoever asks at the same time gets the same, and settle_bounces() takes
+-- only the first answer.
+create or replace function agwb.claim_bounces(p_limit integer, p_chained text[])
+returns table (
+    receipt_id bigint, message_id text, fence integer, attempts integer, part integer, is_current boolean,
+    account text, channel text, address text, step integer, chain text, as_template boolean, number text, email text,
+    code text, detail text)
+language plpgsql stable
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+begin
+    return query
+    select distinct on (d.message_id)
+           r.id, d.message_id, d.fence,
+           (select greatest(count(*), 1)::integer from agwb.delivery_attempts s
+            where s.message_id = d.message_id and s.part = a.part and s.account = d.account and s.outcome = 'DELIVERED'
+              and s.provider_code is distinct from 'nothing_left'),
+           coalesce(a.part, r.part, greatest(d.parts_sent - 1, 0)),
+           d.state = 'sent' and not exists (
+               select 1 from agwb.delivery_attempts later
+               where later.message_id = d.message_id and later.part = a.part and later.id > a.id),
+           d.account, d.channel, d.address, d.step, d.chain, d.as_template,
+           case when coalesce(d.chain, d.account) = any (p_chained)
+                then (select c.phone_number from customer_profiles c where c.id = d.contact_id) end,
+           case when coalesce(d.chain, d.account) = any (p_chained)
+                then (select c.email from customer_profiles c where c.id = d.contact_id) end,
+           coalesce(r.code, ''), coalesce(r.detail, '')
+    from (select x.* from agwb.receipts x
+          where x.status = 'FAILED' and x.judged_at is null and x.message_id is not null and exists (
+              select 1 from agwb.deliveries f where f.message_id = x.message_id and f.state in ('sent', 'parked', 'cancelled'))
+          order by x.id limit p_limit) r
+    join agwb.deliveries d using (message_id)
+    left join lateral (
+        select a.id, a.part from agwb.delivery_attempts a
+        where a.message_id = d.message_id and r.provider_message_id in (a.provider_message_id, a.receipt_id)
+        order by a.id desc limit 1) a on true
+    order by d.message_id, r.id;
+end
+$$;
+
+-- What the news of claim_bounces() lead to. p_states: ready (the part again after p_waits_ms, or with p_next another way), parked; null: nothing. Fenced
+-- like an attempt. The rows that are written beside the attempts have no timings.
+drop function if exists agwb.settle_bounces(
+    bigint[], text[], integer[], integer[], text[], bigint[], text[], text[], text[], text[], text[], text[], text[]);
+create or replace function agwb.settle_bounces(
+    p_receipts bigint[], p_message_ids text[], p_fences integer[], p_parts integer[], p_attempts integer[], p_states text[], p_waits_ms bigint[],
+    p_reasons text[], p_provider_codes text[], p_outcomes text[], p_dispositions text[], p_details text[], p_next text[],
+    p_opt_outs text[]) returns void
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+declare
+    v_lanes text[];
+    v_accounts text[];
+begin
+    perform 1 from agwb.deliveries d where d.message_id = any (p_message_ids) order by d.message_id for update;
+
+    with r as materialized (
+        select * from unnest(p_receipts, p_message_ids, p_fences, p_parts, p_attempts, p_states, p_waits_ms, p_reasons, p_provider_codes,
+                             p_outcomes, p_dispositions, p_details, p_next)
+            r (receipt_id, message_id, fence, part, attempts, state, wait_ms, reason, provider_code, outcome, disposition, detail, next)
+    ), was as materialized (
+        select d.message_id, d.account from agwb.deliveries d where d.message_id = any (p_message_ids)
+    ), moved as (
+        update agwb.deliveries d
+        set state = r.state, reason = r.reason, copied_at = null,
+            settled_at = case r.state when 'parked' then clock_timestamp() end,
+            next_attempt_at = case r.state when 'ready' then clock_timestamp() + r.wait_ms * interval '1 millisecond' end,
+            attempts = case when r.next is null then r.attempts else 0 end,
+            parts_sent = case when r.next is null then r.part else 0 end,
+            parts_end = case when r.next is null then r.part + 1 end,
+            account = case when r.next is null then d.account else n.account end,
+            lane = case when r.next is null then d.lane else n.account || ' ' || n.address end,
+            channel = case when r.next is null then d.channel else n.channel end,
+            address = case when r.next is null then d.address else n.address end,
+            chain = case when r.next is null then d.chain else n.chain end,
+            step = case when r.next is null then d.step else n.step end,
+            as_template = case when r.next is null then d.as_template else n.template end
+        from r
+        left join lateral jsonb_to_record(r.next::jsonb) n (account text, channel text, address text, chain text, step integer, template boolean)
+            on r.next is not null
+        where d.message_id = r.message_id and d.fence = r.fence and d.state = 'sent' and r.state is not null
+        returning d.*, r.receipt_id, r.part, r.provider_code, r.outcome, r.disposition, r.detail
+    ), told as (
+        insert into agwb.delivery_attempts (message_id, fence, account, part, started_at, ended_at, provider_code, outcome, disposition, detail)
+        select m.message_id, m.fence, w.account, m.part, clock_timestamp(), clock_timestamp(), m.provider_code, m.outcome, m.disposition, m.detail
+        from moved m join was w using (message_id)
+    ), history as (
+        update messages h set delivery_status = 'PENDING'
+        from moved m where h.id = m.message_row_id and m.state = 'ready' and h.delivery_status in ('SENT', 'FAILED')
+    ), judged as (
+        update agwb.receipts x set judged_at = clock_timestamp()
+        from r where x.id = r.receipt_id and (r.state is null or exists (select 1 from moved m where m.receipt_id = r.receipt_id))
+    )
+    select array_agg(m.lane), array_agg(m.account) into v_lanes, v_accounts from moved m where m.state = 'ready';
+
+    if cardinality(p_opt_outs) > 0 then
+        perform agwb.opt_out_contacts(p_opt_outs);
+    end if;
+    perform agwb.make_lanes(v_lanes, v_accounts);
+    perform agwb.refresh_lanes(v_lanes);
+end
+$$;
+
+drop function if exists agwb.sweep_deliveries(integer, bigint, boolean);
 -- The chores between claims. An owner that died in an attempt leaves `sending` rows: they may have left, so they become `uncertain`; what stayed
 -- uncertain for its time is parked or, with p_resend, tried again. next_due_ms as in sweep_jobs().
 create or replace function agwb.sweep_deliveries(p_limit integer, p_uncertain_wait_ms bigint, p_resend boolean)
 returns table (orphaned integer, parked integer, resent integer, next_due_ms bigint,
-               ready_count bigint, sending_count bigint, uncertain_count bigint, uncopied_count bigint)
+               ready_count bigint, sending_count bigint, uncertain_count bigint, uncopied_count bigint, has_bounced boolean)
 language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
@@ -712,6 +978,8 @@ begin
     select count(*) into sending_count from agwb.deliveries d where d.state = 'sending';
     select count(*) into uncertain_count from agwb.deliveries d where d.state = 'uncertain';
     select count(*) into uncopied_count from agwb.deliveries d where d.state = 'parked' and d.copied_at is null;
+    select exists (select 1 from agwb.receipts r where r.status = 'FAILED' and r.judged_at is null and r.message_id is not null)
+    into has_bounced;
     return next;
 end
 $$;
@@ -768,7 +1036,10 @@ begin
         update ai_response_queue q
         set status = 'failed', error = coalesce(s.reason, 'not deliverable'), processed_at = clock_timestamp()
         from done s
-        where q.id = s.job_id and s.kind = 'reply' and q.status in ('processing', 'pending', 'error')
+        where q.id = s.job_id and s.kind = 'reply'
+          and (q.status in ('processing', 'pending', 'error')
+               or q.status = agwb.complete_status() and not exists ( -- it was sent, and did not arrive
+                   select 1 from agwb.deliveries o where o.job_id = q.id and o.kind = 'reply' and o.state = 'sent'))
         returning 1)
     select count(*) into v_count from done;
     return v_count;

@@ -20,8 +20,16 @@ static void judge_by_all(const struct http_result *r)
 {
     for (const struct channel_provider *const *p = fuzz_providers(); *p != NULL; p++) {
         struct channel_verdict v;
+        if ((*p)->judge == NULL) /* nothing is asked of it */
+            continue;
         channel_judge(*p, r, &v);
         fuzz_check_verdict(&v);
+        if (!is_utf8(r->body, strlen(r->body)))
+            continue;
+        channel_judge_receipt(*p, r->body, r->body, &v);
+        fuzz_check_verdict(&v);
+        fuzz_require(v.outcome != OUTCOME_DELIVERED && v.outcome != OUTCOME_UNCERTAIN,
+                     "a failed receipt is a failure");
     }
 }
 

@@ -40,28 +40,77 @@ static const struct config_account account = {
     .option_count = 2,
 };
 
-static void check_build(const struct channel_provider *p, const struct reply *r, const char *address)
+/* A mail's lines end as SMTP wants them, and are no longer than it takes. */
+static bool is_mail(const struct buf *b)
 {
-    struct channel_send send = {.account = &account,
+    size_t column = 0;
+
+    for (size_t i = 0; i < b->len; i++, column++) {
+        bool is_break = b->data[i] == '\r' && i + 1 < b->len && b->data[i + 1] == '\n';
+        if (b->data[i] == '\0' || column > 998 || ((b->data[i] == '\r' || b->data[i] == '\n') && !is_break))
+            return false;
+        if (is_break) {
+            i++;
+            column = (size_t)-1;
+        }
+    }
+    return column == 0;
+}
+
+/* An address of the provider's kind, where the reply's is none. */
+static const char *address_for(const struct channel_provider *p, const char *address)
+{
+    return *p->channels == CHANNEL_EMAIL       ? "bob@example.net"
+           : *p->channels == CHANNEL_INSTAGRAM ? "9876543210"
+                                               : address;
+}
+
+static void check_build(const struct channel_provider *p, const struct reply *r,
+                        const struct channel_part *part, const char *address)
+{
+    struct config_account sender = account;
+    struct channel_send send = {.account = &sender,
                                 .reply = r,
-                                .address = address,
+                                .part = part,
+                                .address = address_for(p, address),
                                 .message_id = r->message_id,
                                 .workspace_id = r->workspace_id,
                                 .contact_id = r->contact_id,
-                                .job_id = r->original_message_id};
+                                .job_id = r->original_message_id,
+                                .quoted_id = r->original_message_id};
     struct channel_request request;
     struct err e = {0};
 
+    if (*p->channels == CHANNEL_EMAIL)
+        sender.from = "shop@example.com";
     channel_request_init(&request);
     if (p->build(&send, &request, &e) != 0) {
         fuzz_require(e.class == ERR_DATA, "a message that a provider cannot carry is the message's fault");
     } else {
         fuzz_require(!request.body.failed && !request.url.failed, "a request fits");
+        fuzz_require(!request.is_mail || is_mail(&request.body), "a mail has only whole lines");
         fuzz_require(!is_json(&request) || request.body.len > JSON_MAX_BYTES ||
                          json_scan(request.body.data, request.body.len, &e) == 0,
                      "a body that is said to be JSON is");
     }
     channel_request_fini(&request);
+}
+
+static void check_parts(const struct channel_provider *p, const struct reply *r, const char *address,
+                        struct arena *arena)
+{
+    struct channel_parts parts;
+    struct err e = {0};
+
+    if (p->build == NULL) /* nothing is sent */
+        return;
+    if (channel_plan(p, &account, r, arena, &parts, &e) != 0) {
+        fuzz_require(e.class == ERR_DATA, "a reply that cannot be sent is its own fault");
+        return;
+    }
+    fuzz_require(parts.count > 0, "a reply takes a message");
+    for (size_t i = 0; i < parts.count; i++)
+        check_build(p, r, &parts.items[i], address);
 }
 
 static void check_texts(const struct reply *r)
@@ -107,7 +156,7 @@ void fuzz_reply(const char *bytes, size_t len)
         check_reply(&r);
         const char *address = r.contact.phone_number ? r.contact.phone_number : r.contact.remote_jid;
         for (const struct channel_provider *const *p = fuzz_providers(); *p != NULL && address != NULL; p++)
-            check_build(*p, &r, address);
+            check_parts(*p, &r, address, a);
     }
     arena_free(&a);
 }

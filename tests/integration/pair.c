@@ -47,7 +47,7 @@ static void database_url(const char *database, char *url, size_t size)
 /* One statement on the server's own database. */
 static void PRINTF_LIKE(1, 2) admin(const char *format, ...)
 {
-    char url[256], sql[512];
+    char url[256], sql[8192];
     va_list args;
     struct err e = {.class = ERR_NONE};
     struct db_settings settings = {.url = url, .connect_timeout_ms = 10000, .statement_timeout_ms = 30000};
@@ -64,6 +64,18 @@ static void PRINTF_LIKE(1, 2) admin(const char *format, ...)
     db_session_close(&s);
 }
 
+/* As an installation does it; the roles are the whole server's. */
+static void make_roles(void)
+{
+    char path[PATH_SIZE];
+    struct buf script;
+
+    snprintf(path, sizeof path, "%.400s/etc/postgresql/roles.sql", group.source);
+    file_read(path, &script);
+    admin("%s", buf_str(&script));
+    buf_fini(&script);
+}
+
 static struct pair *pair_new(const char *database)
 {
     struct pair *p = xcalloc(1, sizeof *p);
@@ -74,6 +86,11 @@ static struct pair *pair_new(const char *database)
     snprintf(p->config, sizeof p->config, "%s/agwb.cfg", p->dir);
     snprintf(p->database, sizeof p->database, "%s", database);
     database_url(database, p->url, sizeof p->url);
+    const char *server = strchr(p->url, '@');
+    assert_non_null(server);
+    snprintf(p->publisher_role, sizeof p->publisher_role, "database.url=postgresql://agwb_publisher%s",
+             server);
+    snprintf(p->consumer_role, sizeof p->consumer_role, "database.url=postgresql://agwb_consumer%s", server);
     snprintf(p->vhost, sizeof p->vhost, "pair-%ld-%d", (long)getpid(), group.tests++);
     p->timeout_ms = 10000;
     p->texts = arena_new();
@@ -89,6 +106,7 @@ int pair_open_group(void **state)
     if (realpath(build != NULL ? build : "build", group.build) == NULL || realpath(".", group.source) == NULL)
         fail_msg("there is no build folder: make it first, or set BUILD");
     snprintf(group.template, sizeof group.template, "pair_template_%ld", (long)getpid());
+    make_roles();
     admin("create database %s", group.template);
     struct pair *p = pair_new(group.template);
     pair_write_config(p);
@@ -241,8 +259,10 @@ void pair_account(struct pair *p, const char *members)
 
 static void add_account(struct buf *b, const struct pair *p, const char *members)
 {
-    buf_printf(b, "  { base_url = \"http://127.0.0.1:%d\"; timeout_ms = %lld; %s }", p->provider_port,
-               (long long)p->timeout_ms, members);
+    buf_printf(b, "  { timeout_ms = %lld; %s", (long long)p->timeout_ms, members);
+    if (strstr(members, "base_url = ") == NULL)
+        buf_printf(b, " base_url = \"http://127.0.0.1:%d\";", p->provider_port);
+    buf_add_str(b, " }");
 }
 
 static void add_accounts(struct buf *b, const struct pair *p)
@@ -283,10 +303,22 @@ void pair_write_config(struct pair *p)
 
 /* --- programs --- */
 
-static size_t add_options(const struct pair *p, const char **argv, size_t n)
+/* Each program has its role's rights, so that every test proves them; p->url is the owner's. */
+static const char *role_option(const struct pair *p, const char *program, const char *command)
+{
+    if (strcmp(command, "migrate") == 0)
+        return NULL;
+    return strcmp(program, "agwb-consumer") == 0 ? p->consumer_role : p->publisher_role;
+}
+
+static size_t add_options(const struct pair *p, const char **argv, size_t n, const char *role)
 {
     argv[n++] = "-c";
     argv[n++] = p->config;
+    if (role != NULL) {
+        argv[n++] = "--set";
+        argv[n++] = role;
+    }
     for (size_t i = 0; i < p->set_count; i++) {
         argv[n++] = "--set";
         argv[n++] = p->sets[i];
@@ -298,8 +330,8 @@ void pair_start_program(struct pair *p, struct process *process, const char *nam
                         const char *option)
 {
     char path[PATH_SIZE];
-    const char *argv[2 * PAIR_MAX_SETS + 8] = {path};
-    size_t n = add_options(p, argv, 1);
+    const char *argv[2 * PAIR_MAX_SETS + 10] = {path};
+    size_t n = add_options(p, argv, 1, role_option(p, program, "run"));
 
     program_path(program, path);
     if (option != NULL) {
@@ -436,7 +468,7 @@ int pair_command(struct pair *p, const char *program, const char *const *args, s
 {
     char path[PATH_SIZE], log[PATH_SIZE];
     const char *argv[2 * PAIR_MAX_SETS + PROCESS_MAX_ARGS] = {path};
-    size_t n = add_options(p, argv, 1);
+    size_t n = add_options(p, argv, 1, args[0] != NULL ? role_option(p, program, args[0]) : NULL);
 
     program_path(program, path);
     while (*args != NULL)

@@ -8,12 +8,13 @@
 #include "io/broker.h"
 #include "io/db.h"
 
-enum { PAIR_MAX_SETS = 32, PAIR_MORE = 2, PAIR_MAX_ACCOUNTS = 4 };
+enum { PAIR_MAX_SETS = 32, PAIR_MORE = 2, PAIR_MAX_ACCOUNTS = 30 };
 
 struct pair {
     char dir[PATH_SIZE - 64]; /* the test's own folder */
     char config[PATH_SIZE];
-    char vhost[64], database[64], url[256];
+    char vhost[64], database[64], url[256];       /* the owner's; the programs have their roles' */
+    char publisher_role[320], consumer_role[320]; /* "database.url=..." */
     struct process publisher, consumer, provider, agent, hooks;
     struct process more[PAIR_MORE];                   /* whatever else a test starts */
     int publisher_port, consumer_port, provider_port; /* /metrics; the stand-in's */
@@ -52,8 +53,8 @@ void pair_options(int argc, char **argv);
 /* One more "group.key=value" for whatever is started from now on; it stands above the file. The file has both
  * accounts (wa: wasender, whatsapp; sms: sms_gateway, sms), limits off and short polls. */
 void pair_set(struct pair *p, const char *option);
-/* One more account: its members as the file has them, but base_url and timeout_ms. "default = true;" puts it
- * before the file's own for its channel. */
+/* One more account: its members as the file has them, but timeout_ms, and base_url unless it is elsewhere.
+ * "default = true;" puts it before the file's own for its channel. */
 void pair_account(struct pair *p, const char *members);
 void pair_write_config(struct pair *p);
 

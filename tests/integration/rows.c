@@ -117,3 +117,20 @@ int64_t job_count(struct pair *p, const char *condition)
 {
     return sql_int(p, "select count(*) from ai_response_queue where %s", condition);
 }
+
+void hook_add(struct pair *p, const char *provider, const char *format, ...)
+{
+    char body[4096];
+    va_list args;
+    va_start(args, format);
+    int len = vsnprintf(body, sizeof body, format, args);
+    va_end(args);
+    assert_true(len > 0 && (size_t)len < sizeof body);
+    sql_run(p, "insert into webhook_inbox (provider, headers, body) values ('%s', '{}', $hook$%s$hook$)",
+            provider, body);
+}
+
+int64_t hook_count(struct pair *p, const char *condition)
+{
+    return sql_int(p, "select count(*) from webhook_inbox where %s", condition);
+}

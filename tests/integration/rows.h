@@ -29,4 +29,8 @@ void job_add_many(struct pair *p, int first, int count);
 /* How many jobs satisfy the condition, e.g. "status = 'complete'". */
 int64_t job_count(struct pair *p, const char *condition);
 
+/* A webhook as its provider posts it, unsigned: the body is a text with printf's conversions. */
+void hook_add(struct pair *p, const char *provider, const char *format, ...) PRINTF_LIKE(3, 4);
+int64_t hook_count(struct pair *p, const char *condition); /* rows of webhook_inbox */
+
 #endif

@@ -137,6 +137,60 @@ static void test_fallback_for_an_agents_error(struct pair *p)
     assert_true(pair_metric(p->consumer_port, "agwb_agent_errors_total") == 1);
 }
 
+/* An incomplete reply: status, further members. */
+static void publish_incomplete(struct pair *p, const char *id, const char *job, const char *status,
+                               const char *more)
+{
+    char body[512];
+
+    snprintf(body, sizeof body,
+             "{\"messageId\":\"%s\",\"originalMessageId\":\"%s\",\"status\":\"%s\",\"contact\":{"
+             "\"phoneNumber\":\"+12025550101\"}%s}",
+             id, job, status, more);
+    wire_publish(p, "wb_queue", id, body);
+}
+
+static void test_fallback_for_a_partial_reply_without_text(struct pair *p)
+{
+    const char *job = asked(p, 1);
+
+    pair_start_consumer_ready(p);
+    publish_incomplete(p, "p1", job, "partial", "");
+    WAIT_UNTIL(pair_sent(p, APOLOGY) == 1);
+    WAIT_UNTIL(strcmp(job_is(p, job), "failed: agent: PARTIAL: no answer") == 0);
+    wire_answer(p, "whole", job, 1, "here it is"); /* late, but welcome */
+    WAIT_UNTIL(pair_sent(p, "here it is") == 1);
+    WAIT_UNTIL(job_count(p, "status = 'complete'") == 1);
+}
+
+/* With a text both are sent, unless the operator wants the fallback in their place. */
+static void test_fallback_incomplete_replies_by_policy(struct pair *p)
+{
+    const char *partial = asked(p, 1);
+
+    pair_set(p, "consumer.fallback_window_ms=0");
+    pair_start_consumer_ready(p);
+    publish_incomplete(p, "p1", partial, "partial", ",\"response\":{\"text\":\"half\"}");
+    WAIT_UNTIL(pair_sent(p, "half") == 1);
+    WAIT_UNTIL(job_count(p, "status = 'complete'") == 1);
+    const char *failed = asked(p, 1);
+    publish_incomplete(p, "e1", failed, "error",
+                       ",\"response\":{\"text\":\"sorry\"},\"error\":{\"code\":\"E\",\"message\":\"m\"}");
+    WAIT_UNTIL(pair_sent(p, "sorry") == 1);
+    WAIT_UNTIL(strcmp(job_is(p, failed), "failed: agent: E: m") == 0);
+    assert_int_equal(process_end(&p->consumer), 0);
+
+    pair_set(p, "agent.partial=fallback");
+    pair_set(p, "agent.error=fallback");
+    pair_start_consumer_ready(p);
+    publish_incomplete(p, "p2", asked(p, 1), "partial", ",\"response\":{\"text\":\"half\"}");
+    WAIT_UNTIL(pair_sent(p, APOLOGY) == 1);
+    publish_incomplete(p, "e2", asked(p, 1), "error", ",\"response\":{\"text\":\"sorry\"}");
+    WAIT_UNTIL(pair_sent(p, APOLOGY) == 2);
+    WAIT_UNTIL(job_count(p, "status = 'failed' and error = 'agent: ERROR: no message'") == 1);
+    assert_int_equal(pair_sent(p, "half") + pair_sent(p, "sorry"), 2);
+}
+
 static void test_fallback_agents_error_is_retried_first(struct pair *p)
 {
     const char *job = asked(p, 1);
@@ -383,6 +437,8 @@ int main(int argc, char **argv)
         PAIR_TEST(test_fallback_never_beside_a_real_answer),
         PAIR_TEST(test_fallback_cancelled_by_a_real_answer),
         PAIR_TEST(test_fallback_for_an_agents_error),
+        PAIR_TEST(test_fallback_for_a_partial_reply_without_text),
+        PAIR_TEST(test_fallback_incomplete_replies_by_policy),
         PAIR_TEST(test_fallback_agents_error_is_retried_first),
         PAIR_TEST(test_fallback_for_an_overdue_job),
         PAIR_TEST(test_fallback_not_for_the_opted_out),

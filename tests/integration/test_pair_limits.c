@@ -186,6 +186,28 @@ static void test_limits_jobs_per_window(struct pair *p)
 }
 
 /* Off is off: no limit has a row. */
+/* Claims what is due within limits of one send each; how many there were. */
+static int64_t claim_one(struct pair *p)
+{
+    return sql_int(
+        p, "select count(*) from agwb.claim_deliveries('test', 5, 60000, false, false, '{}', null, '{}', 1, "
+           "1, 1, 60000) where message_id is not null");
+}
+
+/* What was claimed and never left does not count. */
+static void test_limits_released_claim_gives_its_places_back(struct pair *p)
+{
+    sql_run(p,
+            "select agwb.accept_replies('{m}', '{null}', '{success}', '{true}', '{null}', '{+12025550101}', "
+            "'{whatsapp}', '{null}', '{null}', '{null}', '{null}', array['{}'::bytea], '{null}', '{0}', "
+            "'[{\"name\":\"wa\",\"channel\":\"whatsapp\"}]')");
+    assert_int_equal(claim_one(p), 1);
+    assert_int_equal(sql_int(p, "select sum(cardinality(sends)) from agwb.lanes"), 3);
+    assert_int_equal(sql_int(p, "select agwb.release_deliveries('{m}', '{1}')"), 1);
+    assert_int_equal(sql_int(p, "select sum(cardinality(sends)) from agwb.lanes"), 0);
+    assert_int_equal(claim_one(p), 1);
+}
+
 static void test_limits_off_leave_no_trace(struct pair *p)
 {
     pair_start_consumer_ready(p);
@@ -204,6 +226,7 @@ int main(int argc, char **argv)
         PAIR_TEST(test_limits_four_instances_share_them),
         PAIR_TEST(test_limits_count_slow_answers),
         PAIR_TEST(test_limits_jobs_per_window),
+        PAIR_TEST(test_limits_released_claim_gives_its_places_back),
         PAIR_TEST(test_limits_off_leave_no_trace),
     };
 

@@ -193,16 +193,18 @@ static void test_reply_error_fails_the_job(struct pair *p)
     assert_true(pair_metric(p->consumer_port, "agwb_agent_errors_total") == 1);
 }
 
-static void test_reply_partial_without_text_changes_nothing(struct pair *p)
+static void test_reply_partial_without_text_after_the_answer_changes_nothing(struct pair *p)
 {
     char reply[512];
     pair_start_consumer_ready(p);
     const char *job = asked_job(p, 1, "go on");
     snprintf(reply, sizeof reply,
              "{\"messageId\":\"p-1\",\"originalMessageId\":\"%s\",\"status\":\"partial\"}", job);
-    wire_publish(p, "wb_queue", "p-1", reply);
     wire_answer(p, "p-2", job, 1, "done");
+    wire_publish(p, "wb_queue", "p-1", reply);
     WAIT_UNTIL(is_state(p, "p-2", "sent"));
+    WAIT_UNTIL(log_count(&p->consumer, "consumed", "result", "empty") == 1);
+    WAIT_UNTIL(wire_count(p, "wb_queue") == 0);
     assert_int_equal(sql_int(p, "select count(*) from agwb.deliveries"), 1);
     assert_int_equal(pair_requests(p), 1);
     assert_int_equal(wire_count(p, "wb_parked"), 0);
@@ -415,6 +417,58 @@ static void test_reply_poison_is_singled_out(struct pair *p)
     assert_int_equal(wire_count(p, "wb_queue"), 0);
 }
 
+/* --- the website's widget --- */
+
+/* psql shows what was announced when a statement has ended. */
+static void listen_until_sent(struct pair *p)
+{
+    static const char WAIT[] =
+        "do $$ begin while not exists (select from agwb.deliveries where state = 'sent') "
+        "loop perform pg_sleep(0.02); end loop; end $$";
+
+    process_start(&p->more[0], p->dir, "listener",
+                  (const char *const[]){"/usr/bin/psql", "-X", p->url, "-c", "listen agwb_website", "-c",
+                                        "select 'listening'", "-c", WAIT, NULL});
+    WAIT_UNTIL(sql_int(p, "select count(*) from pg_stat_activity where query like 'do $$ begin while%%'") ==
+               1);
+}
+
+/* Nothing is sent: the message is in the table, and whoever shows it is told. */
+static void test_reply_on_the_website(struct pair *p)
+{
+    char reply[512];
+    struct buf told;
+
+    pair_account(p, "name = \"site\"; provider = \"website\"; channel = \"website\";");
+    pair_start_consumer_ready(p);
+    const char *job = asked_job(p, 1, "from the page");
+    sql_run(p, "update conversations set channel_type = 'website'");
+    sql_run(
+        p,
+        "update customer_profiles set phone_number = null, remote_jid = null, external_id = 'website:v-77'");
+    snprintf(
+        reply, sizeof reply,
+        "{\"messageId\":\"w-1\",\"originalMessageId\":\"%s\",\"status\":\"success\",\"response\":{\"text\":"
+        "\"on the page\",\"attachments\":[{\"url\":\"https://example.com/a.pdf\"}]}}",
+        job);
+    listen_until_sent(p);
+    wire_publish(p, "wb_queue", "w-1", reply);
+    WAIT_UNTIL(is_state(p, "w-1", "sent"));
+    assert_int_equal(pair_requests(p), 0);
+    assert_string_equal(sql_text(p, "select lane from agwb.deliveries"), "site v-77");
+    assert_int_equal(job_count(p, "status = 'complete'"), 1);
+    assert_int_equal(
+        sql_int(p, "select count(*) from messages where content = 'on the page' and delivery_status = "
+                   "'SENT' and metadata #>> '{attachments,0,url}' = 'https://example.com/a.pdf'"),
+        1);
+    assert_int_equal(process_wait(&p->more[0]), 0);
+    file_read(p->more[0].out, &told);
+    assert_non_null(
+        strstr(buf_str(&told), sql_text(p, "select jsonb_build_object('conversationId', conversation_id, "
+                                           "'messageId', message_row_id)::text from agwb.deliveries")));
+    buf_fini(&told);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -424,10 +478,11 @@ int main(int argc, char **argv)
         PAIR_TEST(test_reply_orphan_is_delivered),
         PAIR_TEST(test_reply_several_to_one_request),
         PAIR_TEST(test_reply_error_fails_the_job),
-        PAIR_TEST(test_reply_partial_without_text_changes_nothing),
+        PAIR_TEST(test_reply_partial_without_text_after_the_answer_changes_nothing),
         PAIR_TEST(test_reply_invalid_is_parked_with_its_path),
         PAIR_TEST(test_reply_too_large_is_parked_whole),
         PAIR_TEST(test_reply_unroutable_is_parked),
+        PAIR_TEST(test_reply_on_the_website),
         PAIR_TEST(test_reply_duplicates_and_conflicts),
         PAIR_TEST(test_reply_redelivered_after_lost_connection),
         PAIR_TEST(test_reply_consumer_killed_before_the_ack),

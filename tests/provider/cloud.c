@@ -158,6 +158,18 @@ static int check_media(const struct json_node *media, const char *type, struct p
     return check_string(media, "caption", 1024, a) != 0 ? -1 : check_string(media, "filename", 240, a);
 }
 
+/* Its parameters are not compared with a template: there is none. */
+static int check_template(const struct json_node *t, struct provider_answer *a)
+{
+    static const char *const KNOWN[] = {"name", "language", "components", NULL};
+
+    if (check_names(t, "template", KNOWN, a) != 0)
+        return -1;
+    if (!provider_has_text(t, "name") || !provider_has_text(json_member(t, "language"), "code"))
+        return refuse(a, 132001, "The template needs a name and a language code.");
+    return 0;
+}
+
 static int check_content(const struct json_node *root, struct provider_answer *a)
 {
     const char *type = json_str(json_member(root, "type"));
@@ -171,6 +183,8 @@ static int check_content(const struct json_node *root, struct provider_answer *a
         return check_text(content, a);
     if (strcmp(type, "image") == 0 || strcmp(type, "document") == 0)
         return check_media(content, type, a);
+    if (strcmp(type, "template") == 0)
+        return check_template(content, a);
     return refuse(a, 131051, "Type %s is not supported.", type);
 }
 
@@ -199,6 +213,7 @@ static int check_frame(const struct json_node *root, struct provider_answer *a)
                                         "audio",
                                         "video",
                                         "sticker",
+                                        "template",
                                         "context",
                                         "biz_opaque_callback_data",
                                         NULL};

@@ -21,7 +21,7 @@ static const char USAGE[] =
     "  --script FILE    faults to play from the start; see script.h\n"
     "Prints \"listening PORT\" when it can be used; ends on SIGTERM or SIGINT.\n"
     "Paths: POST /api/send-message (Wasender), POST /send-sms (SMS gateway),\n"
-    "POST /VERSION/ID/messages (WhatsApp Cloud API),\n"
+    "POST /VERSION/ID/messages (WhatsApp Cloud API; Instagram when the ID begins with 17841),\n"
     "POST /2010-04-01/Accounts/SID/Messages.json (Twilio),\n"
     "POST /message/sendText/NAME, /message/sendMedia/NAME (Evolution API),\n"
     "POST /api/sendText, /api/sendImage, /api/sendFile (WAHA),\n"

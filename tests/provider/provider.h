@@ -62,8 +62,8 @@ struct provider {
     int (*write_code)(int64_t code, struct buf *out);
 };
 
-extern const struct provider PROVIDER_CLOUD, PROVIDER_EVOLUTION, PROVIDER_OPENWA, PROVIDER_SMS_GATEWAY,
-    PROVIDER_TWILIO, PROVIDER_WAHA, PROVIDER_WASENDER;
+extern const struct provider PROVIDER_CLOUD, PROVIDER_EVOLUTION, PROVIDER_INSTAGRAM, PROVIDER_OPENWA,
+    PROVIDER_SMS_GATEWAY, PROVIDER_TWILIO, PROVIDER_WAHA, PROVIDER_WASENDER;
 
 /* The one that owns the path; NULL when nobody does. */
 const struct provider *provider_for_path(const char *path);

@@ -5,9 +5,10 @@
 #include <string.h>
 #include <strings.h>
 
-static const struct provider *const PROVIDERS[] = {&PROVIDER_WASENDER, &PROVIDER_SMS_GATEWAY, &PROVIDER_CLOUD,
-                                                   &PROVIDER_TWILIO,   &PROVIDER_EVOLUTION,   &PROVIDER_WAHA,
-                                                   &PROVIDER_OPENWA};
+/* Instagram's paths are the Cloud API's with an id of another kind: it is asked first. */
+static const struct provider *const PROVIDERS[] = {
+    &PROVIDER_WASENDER, &PROVIDER_SMS_GATEWAY, &PROVIDER_INSTAGRAM, &PROVIDER_CLOUD,
+    &PROVIDER_TWILIO,   &PROVIDER_EVOLUTION,   &PROVIDER_WAHA,      &PROVIDER_OPENWA};
 
 const struct provider *provider_for_path(const char *path)
 {

@@ -565,6 +565,37 @@ def test_ends_while_requests_wait(p):
 # --- the command line -----------------------------------------------------------------------------------------------
 
 
+INSTAGRAM = "/v25.0/17841400000000000/messages"
+
+
+def direct(message, **more):
+    return {"recipient": {"id": "9876543210"}, "messaging_type": "RESPONSE", "message": message, **more}
+
+
+def test_instagram(p):
+    image = {"attachment": {"type": "image", "payload": {"url": "https://example.com/a.jpg"}}}
+    status, _, body = p.send(direct({"text": "hello"}), path=INSTAGRAM)
+    answer = json.loads(body)
+    check(status == 200 and answer["recipient_id"] == "9876543210" and p.last()["id"] == answer["message_id"], body)
+    check(p.last()["provider"] == "instagram" and p.last()["to"] == "9876543210" and p.last()["text"] == "hello", p.last())
+    check(p.status(direct(image), path=INSTAGRAM) == 200, "an image")
+    check(p.status(direct({"text": "\u00e9" * 500}), path=INSTAGRAM) == 200, "1000 bytes")
+    for bad in (
+        direct({}),
+        direct({"text": ""}),
+        direct({"text": "\u00e9" * 501}),
+        direct({"text": "x", **image}),
+        direct({"attachment": {"type": "sticker", "payload": {"url": "https://example.com/a"}}}),
+        direct({"attachment": {"type": "image", "payload": {"url": "a.jpg"}}}),
+        direct({"text": "x"}, recipient={"id": "+12025550143"}),
+        direct({"text": "x"}, messaging_type="MESSAGE"),
+        direct({"text": "x"}, messaging_product="whatsapp"),
+    ):
+        status, _, body = p.send(bad, path=INSTAGRAM)
+        check(status == 400 and json.loads(body)["error"]["code"] == 100, (bad, body))
+    check(p.send(direct({"text": "x"}), JSON, INSTAGRAM)[0] == 401, "no token")
+
+
 def run(*options):
     return subprocess.run([PROGRAM, *options], capture_output=True, timeout=DEADLINE_S, check=False)
 

@@ -1,14 +1,5 @@
 /* The providers' request builders and outcome tables. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "base/json.h"
-#include "consumer/channels/channel.h"
+#include "tests/unit/channel_rig.h"
 
 static struct channel_verdict judge(const struct channel_provider *p, int status, const char *body)
 {
@@ -57,7 +48,7 @@ static void test_channel_wasender_outcomes(void **state)
         {200, "{\"success\":false,\"message\":\"Rate limit exceeded\",\"retry_after\":7}", OUTCOME_THROTTLED,
          7000, ""},
         {200, "{\"success\":false,\"message\":\"You have account protection enabled.\"}", OUTCOME_THROTTLED,
-         5500, ""},
+         6000, ""},
         {200, "{\"success\":false,\"message\":\"Invalid number\"}", OUTCOME_PERMFAIL, -1, ""},
         {401, "{\"success\":false,\"message\":\"Invalid API key\"}", OUTCOME_AUTH, -1, ""},
         {402, "{}", OUTCOME_AUTH, -1, ""},
@@ -79,7 +70,7 @@ static void test_channel_wasender_outcomes(void **state)
          OUTCOME_THROTTLED, 5000, ""},
         {429, "{\"message\":\"You are on a free trial.\",\"retry_after\":\"60\"}", OUTCOME_THROTTLED, 60000,
          ""},
-        {429, "", OUTCOME_THROTTLED, 5500, ""},
+        {429, "", OUTCOME_THROTTLED, 6000, ""},
         {500, "", OUTCOME_TEMPFAIL, -1, ""},
         {502, "<html>bad gateway</html>", OUTCOME_TEMPFAIL, -1, ""},
         {503, "{\"retry_after\":-5}", OUTCOME_TEMPFAIL, -1, ""},
@@ -196,48 +187,9 @@ static void test_channel_escapes(void **state)
     buf_fini(&b);
 }
 
-/* More than a provider takes is never left out in silence. */
-static void test_channel_wasender_takes_one_file(void **state)
-{
-    struct config_account a = {.name = "main", .base_url = "", .token = "t"};
-    struct reply two = {.attachments = {{.url = "https://example.com/a"}, {.url = "https://example.com/b"}},
-                        .attachment_count = 2};
-    struct reply nothing = {.status = REPLY_PARTIAL};
-    struct channel_send s = {.account = &a, .address = "+12025550143", .message_id = "m-1"};
-    struct channel_request r;
-    struct err e;
-
-    (void)state;
-    channel_request_init(&r);
-    s.reply = &two;
-    assert_int_equal(CHANNEL_WASENDER.build(&s, &r, &e), -1);
-    assert_string_equal(e.text, "too many attachments for wasender (2, limit 1)");
-    s.reply = &nothing;
-    assert_int_equal(CHANNEL_WASENDER.build(&s, &r, &e), -1);
-    assert_int_equal(CHANNEL_SMS_GATEWAY.build(&s, &r, &e), -1);
-    assert_int_equal(e.class, ERR_DATA);
-    channel_request_fini(&r);
-}
-
 static struct config_account account(const char *base_url, const char *token)
 {
     return (struct config_account){.name = "main", .base_url = base_url, .token = token, .timeout_ms = 1000};
-}
-
-static int build(const struct channel_provider *p, const struct config_account *a, const struct reply *reply,
-                 const char *address, struct channel_request *r)
-{
-    struct channel_send s = {.account = a,
-                             .reply = reply,
-                             .address = address,
-                             .message_id = "m-1",
-                             .workspace_id = "w-1",
-                             .contact_id = "c-1",
-                             .job_id = "j-1"};
-    struct err e;
-
-    channel_request_init(r);
-    return p->build(&s, r, &e);
 }
 
 static void test_channel_wasender_text(void **state)
@@ -247,14 +199,14 @@ static void test_channel_wasender_text(void **state)
     struct channel_request r;
 
     (void)state;
-    assert_int_equal(build(&CHANNEL_WASENDER, &a, &reply, "+12025550143", &r), 0);
+    assert_int_equal(rig_build(&CHANNEL_WASENDER, &a, &reply, "+12025550143", &r), 0);
     assert_string_equal(buf_str(&r.url), "https://wa.example.test/api/send-message");
     assert_string_equal(buf_str(&r.headers[0]), "Authorization: Bearer secret");
     assert_string_equal(buf_str(&r.body), "{\"to\":\"+12025550143\",\"text\":\"Say \\\"hi\\\"\\n\"}");
     channel_request_fini(&r);
 
     a.base_url = "https://wa.example.test/api";
-    assert_int_equal(build(&CHANNEL_WASENDER, &a, &reply, "+12025550143", &r), 0);
+    assert_int_equal(rig_build(&CHANNEL_WASENDER, &a, &reply, "+12025550143", &r), 0);
     assert_string_equal(buf_str(&r.url), "https://wa.example.test/api/send-message");
     channel_request_fini(&r);
 }
@@ -269,11 +221,31 @@ static void test_channel_wasender_document(void **state)
     struct channel_request r;
 
     (void)state;
-    assert_int_equal(build(&CHANNEL_WASENDER, &a, &reply, "+12025550143", &r), 0);
+    assert_int_equal(rig_build(&CHANNEL_WASENDER, &a, &reply, "+12025550143", &r), 0);
     assert_string_equal(buf_str(&r.body),
                         "{\"to\":\"+12025550143\",\"text\":\"Your invoice\","
                         "\"documentUrl\":\"https://files.example.test/a.pdf\",\"fileName\":\"a.pdf\"}");
     channel_request_fini(&r);
+}
+
+static void test_channel_wasender_files(void **state)
+{
+    static const char *const BODIES[] = {
+        "{\"to\":\"+12025550143\",\"documentUrl\":\"https://example.com/a\"}",
+        "{\"to\":\"+12025550143\",\"text\":\"second\",\"imageUrl\":"
+        "\"https://example.com/b\"}"};
+    struct config_account a = account("", "t");
+    struct reply two = {
+        .attachments = {{.url = "https://example.com/a"},
+                        {.url = "https://example.com/b", .mime_type = "image/png", .caption = "second"}},
+        .attachment_count = 2};
+    struct reply nothing = {.status = REPLY_PARTIAL};
+
+    (void)state;
+    rig_expect_parts(&CHANNEL_WASENDER, &a, &two, BODIES, COUNT(BODIES));
+    rig_expect_refusal(&CHANNEL_WASENDER, &a, &nothing, "+12025550143", "nothing to send");
+    a.channel = CHANNEL_SMS;
+    rig_expect_refusal(&CHANNEL_SMS_GATEWAY, &a, &nothing, "+12025550143", "nothing to send");
 }
 
 static void test_channel_addresses_that_cannot_be_reached(void **state)
@@ -286,9 +258,9 @@ static void test_channel_addresses_that_cannot_be_reached(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof ADDRESSES / sizeof ADDRESSES[0]; i++) {
-        assert_int_equal(build(&CHANNEL_WASENDER, &a, &reply, ADDRESSES[i], &r), -1);
+        assert_int_equal(rig_build(&CHANNEL_WASENDER, &a, &reply, ADDRESSES[i], &r), -1);
         channel_request_fini(&r);
-        assert_int_equal(build(&CHANNEL_SMS_GATEWAY, &a, &reply, ADDRESSES[i], &r), -1);
+        assert_int_equal(rig_build(&CHANNEL_SMS_GATEWAY, &a, &reply, ADDRESSES[i], &r), -1);
         channel_request_fini(&r);
     }
 }
@@ -303,7 +275,8 @@ static void test_channel_sms_gateway_body(void **state)
     struct json *doc;
 
     (void)state;
-    assert_int_equal(build(&CHANNEL_SMS_GATEWAY, &a, &reply, "+12025550143", &r), 0);
+    a.channel = CHANNEL_SMS;
+    assert_int_equal(rig_build(&CHANNEL_SMS_GATEWAY, &a, &reply, "+12025550143", &r), 0);
     assert_string_equal(buf_str(&r.url), "https://cc.example.test/send-sms");
     doc = json_parse(r.body.data, r.body.len, &e);
     assert_non_null(doc);
@@ -327,9 +300,7 @@ static void test_channel_accounts_are_checked(void **state)
     } ROWS[] = {
         {"wasender", CHANNEL_WHATSAPP, "t", NULL},
         {"sms_gateway", CHANNEL_SMS, NULL, NULL},
-        {"carrier_pigeon", CHANNEL_SMS, NULL,
-         "unknown provider 'carrier_pigeon' (this program has: sms_gateway, twilio, wasender, "
-         "whatsapp_cloud, whatsapp_qr)"},
+        {"carrier_pigeon", CHANNEL_SMS, NULL, "unknown provider 'carrier_pigeon' (this program has: "},
         {"wasender", CHANNEL_SMS, "t", "does not carry channel 'sms'"},
         {"wasender", CHANNEL_WHATSAPP, NULL, "needs a token"},
         {"wasender", CHANNEL_WHATSAPP, "", "needs a token"},
@@ -361,7 +332,7 @@ int main(void)
         cmocka_unit_test(test_channel_detail_is_clean),
         cmocka_unit_test(test_channel_detail_hides_numbers),
         cmocka_unit_test(test_channel_escapes),
-        cmocka_unit_test(test_channel_wasender_takes_one_file),
+        cmocka_unit_test(test_channel_wasender_files),
         cmocka_unit_test(test_channel_wasender_text),
         cmocka_unit_test(test_channel_wasender_document),
         cmocka_unit_test(test_channel_addresses_that_cannot_be_reached),

@@ -247,11 +247,10 @@ static void test_cloud_quotes(void **state)
                              .message_id = "m-1",
                              .quoted_id = "wamid.\"x"};
     struct channel_request r;
-    struct err e;
+    size_t count;
 
     (void)state;
-    channel_request_init(&r);
-    assert_int_equal(P->build(&s, &r, &e), 0);
+    assert_int_equal(rig_build_part(P, &s, 0, &r, &count), 0);
     assert_string_equal(buf_str(&r.body),
                         HEAD "\"type\":\"text\",\"text\":{\"preview_url\":false,\"body\":\"yes\"},"
                              "\"context\":{\"message_id\":\"wamid.\\\"x\"}" TAIL);
@@ -289,39 +288,53 @@ static void test_cloud_addresses(void **state)
 static void test_cloud_limits(void **state)
 {
     struct config_account a = account();
-    struct channel_request r;
     struct reply reply = {.text = rig_text(4096)};
 
     (void)state;
-    assert_int_equal(rig_build(P, &a, &reply, "+12025550143", &r), 0);
-    channel_request_fini(&r);
+    assert_int_equal(rig_count_parts(P, &a, &reply), 1);
     reply.text = rig_text(4097);
-    rig_expect_refusal(P, &a, &reply, "+12025550143", "text too long for whatsapp_cloud (limit 4096)");
+    assert_int_equal(rig_count_parts(P, &a, &reply), 2);
     /* an emoji is two units */
     char text[4095 + 4 + 1];
     memcpy(text, rig_text(4095), 4095);
     memcpy(text + 4095, "\xf0\x9f\x98\x80", 5);
     reply.text = text;
-    rig_expect_refusal(P, &a, &reply, "+12025550143", "text too long");
+    assert_int_equal(rig_count_parts(P, &a, &reply), 2);
     reply.text = text + 1;
-    assert_int_equal(rig_build(P, &a, &reply, "+12025550143", &r), 0);
-    channel_request_fini(&r);
+    assert_int_equal(rig_count_parts(P, &a, &reply), 1);
 
     reply = (struct reply){
         .text = rig_text(1024), .attachments = {{.url = "https://example.com/a.pdf"}}, .attachment_count = 1};
-    assert_int_equal(rig_build(P, &a, &reply, "+12025550143", &r), 0);
-    channel_request_fini(&r);
+    assert_int_equal(rig_count_parts(P, &a, &reply), 1);
     reply.text = rig_text(1025);
-    rig_expect_refusal(P, &a, &reply, "+12025550143", "text too long for whatsapp_cloud (limit 1024)");
+    assert_int_equal(rig_count_parts(P, &a, &reply), 2);
     reply.text = NULL;
     reply.attachments[0].caption = rig_text(1025);
-    rig_expect_refusal(P, &a, &reply, "+12025550143", "text too long");
-    reply =
-        (struct reply){.attachments = {{.url = "https://example.com/a"}, {.url = "https://example.com/b"}},
-                       .attachment_count = 2};
-    rig_expect_refusal(P, &a, &reply, "+12025550143", "too many attachments for whatsapp_cloud (2, limit 1)");
+    assert_int_equal(rig_count_parts(P, &a, &reply), 2);
     reply = (struct reply){.status = REPLY_PARTIAL};
     rig_expect_refusal(P, &a, &reply, "+12025550143", "nothing to send");
+}
+
+static void test_cloud_parts(void **state)
+{
+    static const char *const BODIES[] = {
+        HEAD "\"type\":\"image\",\"image\":{\"link\":\"https://example.com/a\",\"caption\":\"look\"}" TAIL,
+        HEAD "\"type\":\"document\",\"document\":{\"link\":\"https://example.com/b\",\"caption\":\"and\","
+             "\"filename\":\"b.pdf\"}" TAIL,
+        HEAD "\"type\":\"image\",\"image\":{\"link\":\"https://example.com/c\"}" TAIL};
+    struct config_account a = account();
+    struct reply reply = {.text = "look",
+                          .type = REPLY_IMAGE,
+                          .attachments = {{.url = "https://example.com/a"},
+                                          {.url = "https://example.com/b",
+                                           .mime_type = "application/pdf",
+                                           .file_name = "b.pdf",
+                                           .caption = "and"},
+                                          {.url = "https://example.com/c"}},
+                          .attachment_count = 3};
+
+    (void)state;
+    rig_expect_parts(P, &a, &reply, BODIES, COUNT(BODIES));
 }
 
 /* --- accounts --- */
@@ -373,6 +386,7 @@ int main(void)
         cmocka_unit_test(test_cloud_url_and_headers),
         cmocka_unit_test(test_cloud_addresses),
         cmocka_unit_test(test_cloud_limits),
+        cmocka_unit_test(test_cloud_parts),
         cmocka_unit_test(test_cloud_accounts),
     };
 

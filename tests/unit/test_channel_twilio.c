@@ -6,7 +6,11 @@
 #define MG  "MG0123456789abcdef0123456789ABCDEF"
 #define URL "https://api.twilio.com/2010-04-01/Accounts/" SID "/Messages.json"
 #define SMS "To=%2B12025550143&From=%2B15005550006&"
-#define WA  "To=whatsapp%3A%2B12025550143&From=whatsapp%3A%2B15005550006&"
+#define SEGMENT                                                                                              \
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" \
+    "aaaa"                                                                                                   \
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" /* 160 of them */
+#define WA "To=whatsapp%3A%2B12025550143&From=whatsapp%3A%2B15005550006&"
 
 static struct config_account account(enum channel channel)
 {
@@ -248,29 +252,46 @@ static void test_twilio_addresses(void **state)
 static void test_twilio_limits(void **state)
 {
     struct config_account sms = account(CHANNEL_SMS), wa = account(CHANNEL_WHATSAPP);
-    struct reply reply = {.text = rig_text(1600)};
-    struct channel_request r;
+    struct reply reply = {.text = rig_text(1530)};
 
     (void)state;
-    assert_int_equal(rig_build(P, &sms, &reply, "+12025550143", &r), 0);
-    channel_request_fini(&r);
-    assert_int_equal(rig_build(P, &wa, &reply, "+12025550143", &r), 0);
-    channel_request_fini(&r);
+    assert_int_equal(rig_count_parts(P, &sms, &reply), 1); /* ten segments */
+    reply.text = rig_text(1531);
+    assert_int_equal(rig_count_parts(P, &sms, &reply), 2);
+    reply.text = rig_text(1600);
+    assert_int_equal(rig_count_parts(P, &wa, &reply), 1);
     reply.text = rig_text(1601);
-    rig_expect_refusal(P, &sms, &reply, "+12025550143", "text too long for twilio (limit 1600)");
-    rig_expect_refusal(P, &wa, &reply, "+12025550143", "text too long for twilio (limit 1600)");
+    assert_int_equal(rig_count_parts(P, &wa, &reply), 2);
     /* the link counts in an SMS */
     reply = (struct reply){
-        .text = rig_text(1590), .attachments = {{.url = "https://example.com/a"}}, .attachment_count = 1};
-    rig_expect_refusal(P, &sms, &reply, "+12025550143", "text too long");
-    assert_int_equal(rig_build(P, &wa, &reply, "+12025550143", &r), 0);
-    channel_request_fini(&r);
-    reply =
-        (struct reply){.attachments = {{.url = "https://example.com/a"}, {.url = "https://example.com/b"}},
-                       .attachment_count = 2};
-    rig_expect_refusal(P, &wa, &reply, "+12025550143", "too many attachments for twilio (2, limit 1)");
+        .text = rig_text(1520), .attachments = {{.url = "https://example.com/a"}}, .attachment_count = 1};
+    assert_int_equal(rig_count_parts(P, &sms, &reply), 2);
+    assert_int_equal(rig_count_parts(P, &wa, &reply), 1);
     reply = (struct reply){.status = REPLY_PARTIAL};
     rig_expect_refusal(P, &sms, &reply, "+12025550143", "nothing to send");
+}
+
+static void test_twilio_parts(void **state)
+{
+    static const char *const FILES[] = {WA "Body=two&MediaUrl=https%3A%2F%2Fexample.com%2Fa",
+                                        WA "MediaUrl=https%3A%2F%2Fexample.com%2Fb"};
+    static const char *const SEGMENTS[] = {SMS "Body=He%20said%20%22no%22...%20It%27s%20ok%20-%20fine%21",
+                                           SMS "Body=" SEGMENT};
+    char text[2 * 160];
+    struct config_account a = account(CHANNEL_WHATSAPP);
+    struct reply reply = {.text = "two",
+                          .attachments = {{.url = "https://example.com/a"}, {.url = "https://example.com/b"}},
+                          .attachment_count = 2};
+
+    (void)state;
+    rig_expect_parts(P, &a, &reply, FILES, COUNT(FILES));
+    a = rig_with(account(CHANNEL_SMS), "max_segments", "1");
+    a = rig_with(a, "smart_encoding", "true");
+    snprintf(text, sizeof text,
+             "He said \xe2\x80\x9cno\xe2\x80\x9d\xe2\x80\xa6 It\xe2\x80\x99s ok \xe2\x80\x93 fine!\n\n%s",
+             SEGMENT);
+    reply = (struct reply){.text = text};
+    rig_expect_parts(P, &a, &reply, SEGMENTS, COUNT(SEGMENTS));
 }
 
 /* --- accounts --- */
@@ -296,6 +317,17 @@ static void test_twilio_accounts(void **state)
         {"validity_s", "-5", "options.validity_s"},
         {"validity_s", "5m", "options.validity_s"},
         {"validity_s", "99999999999999999999", "options.validity_s"},
+        {"max_segments", "1", NULL},
+        {"max_segments", "10", NULL},
+        {"max_segments", "0", "options.max_segments: expected 1 to 10"},
+        {"max_segments", "11", "options.max_segments"},
+        {"max_segments", "010", "options.max_segments"},
+        {"max_segments", "", "options.max_segments"},
+        {"max_segments", "-1", "options.max_segments"},
+        {"max_segments", "2x", "options.max_segments"},
+        {"smart_encoding", "true", NULL},
+        {"smart_encoding", "false", NULL},
+        {"smart_encoding", "1", "options.smart_encoding: expected true or false"},
         {"service", MG, "has no option 'service'"},
     };
     struct config_account a = account(CHANNEL_SMS);
@@ -335,6 +367,8 @@ static void test_twilio_credentials_and_sender(void **state)
     rig_check_account(&a, NULL);
     a.channel = CHANNEL_EMAIL;
     rig_check_account(&a, "does not carry channel 'email'");
+    a = rig_with(account(CHANNEL_WHATSAPP), "max_segments", "2");
+    rig_check_account(&a, "for channel \"sms\" only");
 }
 
 int main(void)
@@ -350,6 +384,7 @@ int main(void)
         cmocka_unit_test(test_twilio_headers),
         cmocka_unit_test(test_twilio_addresses),
         cmocka_unit_test(test_twilio_limits),
+        cmocka_unit_test(test_twilio_parts),
         cmocka_unit_test(test_twilio_accounts),
         cmocka_unit_test(test_twilio_credentials_and_sender),
     };

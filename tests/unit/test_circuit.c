@@ -26,7 +26,7 @@ static int setup(void **state)
     s.config.channels.accounts[1].name = "sms";
     s.metrics = metrics_new();
     families_register_consumer(s.metrics);
-    s.circuits = circuits_new(&s.config, s.metrics);
+    s.circuits = circuits_new(&s.config, s.metrics, NULL);
     log_configure("test", LOG_LEVEL_ERROR, LOG_FORMAT_JSON);
     *state = &s;
     return 0;
@@ -44,7 +44,7 @@ static int teardown(void **state)
 static void record(struct scene *s, const char *account, enum outcome outcome, int times)
 {
     for (int i = 0; i < times; i++)
-        circuits_record(s->circuits, account, outcome, 1000);
+        circuits_record(s->circuits, account, outcome, false, 1000);
 }
 
 static void test_circuit_opens_after_failures_in_a_row(void **state)
@@ -101,11 +101,11 @@ static void test_circuit_probes_one_at_a_time(void **state)
     assert_null(circuits_take_probe(s->circuits, at + 1000000)); /* one is under way */
     assert_true(circuits_is_down(s->circuits, "main"));
 
-    circuits_record(s->circuits, "main", OUTCOME_AUTH, at); /* it failed: the next one is later */
+    circuits_record(s->circuits, "main", OUTCOME_AUTH, false, at); /* it failed: the next one is later */
     assert_true(circuits_next_probe_at(s->circuits) - at > CIRCUIT_PROBE_MS * 12 / 10);
     at = circuits_next_probe_at(s->circuits);
     assert_string_equal(circuits_take_probe(s->circuits, at), "main");
-    circuits_record(s->circuits, "main", OUTCOME_DELIVERED, at);
+    circuits_record(s->circuits, "main", OUTCOME_DELIVERED, false, at);
     assert_false(circuits_is_down(s->circuits, "main"));
     assert_true(circuits_next_probe_at(s->circuits) == -1);
 }
@@ -132,9 +132,9 @@ static void test_circuit_late_failures_do_not_move_the_probe(void **state)
 
     record(s, "main", OUTCOME_AUTH, 1);
     at = circuits_next_probe_at(s->circuits);
-    circuits_record(s->circuits, "main", OUTCOME_TEMPFAIL, at + 5000);
+    circuits_record(s->circuits, "main", OUTCOME_TEMPFAIL, false, at + 5000);
     assert_true(circuits_next_probe_at(s->circuits) == at);
-    circuits_record(s->circuits, "main", OUTCOME_DELIVERED, at); /* but a success is one */
+    circuits_record(s->circuits, "main", OUTCOME_DELIVERED, false, at); /* but a success is one */
     assert_false(circuits_is_down(s->circuits, "main"));
 }
 
@@ -149,8 +149,25 @@ static void test_circuit_probe_waits_are_bounded(void **state)
         assert_true(at - now <= CIRCUIT_PROBE_MAX_MS * 12 / 10);
         now = at;
         assert_non_null(circuits_take_probe(s->circuits, now));
-        circuits_record(s->circuits, "main", OUTCOME_TEMPFAIL, now);
+        circuits_record(s->circuits, "main", OUTCOME_TEMPFAIL, false, now);
     }
+}
+
+/* "The handset is off" comes from a provider that works. */
+static void test_circuit_failures_of_single_messages_do_not_count(void **state)
+{
+    struct scene *s = *state;
+
+    for (int i = 0; i < 3 * CIRCUIT_FAILURES; i++)
+        circuits_record(s->circuits, "main", OUTCOME_TEMPFAIL, true, 1000);
+    assert_false(circuits_is_down(s->circuits, "main"));
+    record(s, "main", OUTCOME_TEMPFAIL, CIRCUIT_FAILURES - 1);
+    circuits_record(s->circuits, "main", OUTCOME_TEMPFAIL, true, 1000); /* it spoke to us: not in a row */
+    record(s, "main", OUTCOME_TEMPFAIL, CIRCUIT_FAILURES - 1);
+    assert_false(circuits_is_down(s->circuits, "main"));
+    record(s, "main", OUTCOME_AUTH, 1);
+    circuits_record(s->circuits, "main", OUTCOME_TEMPFAIL, true, 1000);
+    assert_false(circuits_is_down(s->circuits, "main"));
 }
 
 static void test_circuit_of_an_unknown_account_is_closed(void **state)
@@ -173,6 +190,7 @@ int main(void)
         CASE(test_circuit_probe_without_anything_to_send_comes_back_soon),
         CASE(test_circuit_late_failures_do_not_move_the_probe),
         CASE(test_circuit_probe_waits_are_bounded),
+        CASE(test_circuit_failures_of_single_messages_do_not_count),
         CASE(test_circuit_of_an_unknown_account_is_closed),
     };
 

@@ -154,7 +154,7 @@ static void test_config_sample_examples_load(void **state)
     }
     struct config *c = fixture_load(text);
     struct err e = {0};
-    assert_int_equal(c->channels.account_count, 5);
+    assert_int_equal(c->channels.account_count, 8);
     assert_string_equal(c->channels.accounts[0].name, "main");
     if (channel_check_accounts(c, &e) != 0)
         fail_msg("%s", e.text);

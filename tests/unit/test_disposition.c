@@ -67,30 +67,80 @@ static void test_disposition_table(void **state)
     }
 }
 
-static void check_any(enum outcome outcome, int attempts, int64_t retry_after_ms)
+static void check_any(const struct disposition_input *in)
 {
-    struct disposition d = decide(outcome, attempts, retry_after_ms);
+    struct disposition d = disposition_decide(in);
+    bool is_sent = d.kind == DISPOSITION_DONE || d.kind == DISPOSITION_CONTINUE;
 
     assert_true(d.wait_ms >= 0 && d.wait_ms <= 3600000);
-    assert_int_equal(d.kind == DISPOSITION_DONE, outcome == OUTCOME_DELIVERED);
+    assert_int_equal(is_sent, in->outcome == OUTCOME_DELIVERED);
+    assert_int_equal(d.kind == DISPOSITION_CONTINUE, is_sent && in->has_more);
     assert_true(delivery_may_move(DELIVERY_SENDING, delivery_state_after(d.kind)));
     if (d.kind == DISPOSITION_HOLD)
         assert_false(d.counted);
+    if (d.kind == DISPOSITION_NEXT)
+        assert_true(in->has_next);
+    if (d.kind == DISPOSITION_PARK)
+        assert_false(in->has_next);
+    if (d.kind == DISPOSITION_RETRY)
+        assert_true(in->attempts < LADDER.tries && (in->tries == 0 || in->attempts < in->tries));
 }
 
-/* Whatever comes in, a message that is not sent is tried again, reconciled or parked: there is no fourth way.
- */
+/* Whatever comes in, a message that is not sent is tried again, reconciled, sent another way or parked: there
+ * is no fifth way. */
 static void test_disposition_sweep(void **state)
 {
     static const int64_t AFTERS[] = {-1, 0, 1, 3600000, INT64_MAX};
+    enum { ATTEMPTS = 9, TRIES = 7, FLAGS = 8, COUNT = OUTCOME_COUNT * ATTEMPTS * TRIES * FLAGS * 5 };
 
     (void)state;
-    for (int o = 0; o < OUTCOME_COUNT; o++) {
-        for (int attempts = 1; attempts < 10; attempts++) {
-            for (size_t a = 0; a < sizeof AFTERS / sizeof AFTERS[0]; a++)
-                check_any((enum outcome)o, attempts, AFTERS[a]);
-        }
+    for (int i = 0; i < COUNT; i++) {
+        int rest = i / OUTCOME_COUNT, flags = rest / ATTEMPTS / TRIES;
+        check_any(&(struct disposition_input){.outcome = (enum outcome)(i % OUTCOME_COUNT),
+                                              .attempts = 1 + rest % ATTEMPTS,
+                                              .tries = rest / ATTEMPTS % TRIES,
+                                              .has_more = flags % 2 != 0,
+                                              .has_next = flags / 2 % 2 != 0,
+                                              .account_down = flags / 4 % 2 != 0,
+                                              .retry_after_ms = AFTERS[flags / FLAGS],
+                                              .ladder = &LADDER,
+                                              .uncertain_wait_ms = 120000,
+                                              .random = 12345});
     }
+}
+
+/* A kind of failure that seldom passes is given up sooner, never later than the ladder ends. */
+static void test_disposition_fewer_tries(void **state)
+{
+    struct disposition_input in = {
+        .outcome = OUTCOME_TEMPFAIL, .retry_after_ms = -1, .ladder = &LADDER, .random = 1, .tries = 2};
+
+    (void)state;
+    in.attempts = 1;
+    assert_int_equal(disposition_decide(&in).kind, DISPOSITION_RETRY);
+    in.attempts = 2;
+    assert_int_equal(disposition_decide(&in).kind, DISPOSITION_PARK);
+    in.has_next = true;
+    assert_int_equal(disposition_decide(&in).kind, DISPOSITION_NEXT);
+    in = (struct disposition_input){
+        .outcome = OUTCOME_TEMPFAIL, .retry_after_ms = -1, .ladder = &LADDER, .tries = 9, .attempts = 4};
+    assert_int_equal(disposition_decide(&in).kind, DISPOSITION_PARK);
+}
+
+/* While parts are left, one that is sent is not the end; what fails for good takes the chain's next step. */
+static void test_disposition_goes_on(void **state)
+{
+    struct disposition_input in = {
+        .attempts = 1, .retry_after_ms = -1, .ladder = &LADDER, .has_more = true, .has_next = true};
+
+    (void)state;
+    in.outcome = OUTCOME_DELIVERED;
+    assert_int_equal(disposition_decide(&in).kind, DISPOSITION_CONTINUE);
+    in.outcome = OUTCOME_PERMFAIL;
+    assert_int_equal(disposition_decide(&in).kind, DISPOSITION_NEXT);
+    assert_int_equal(disposition_decide(&in).wait_ms, 0);
+    in.outcome = OUTCOME_UNCERTAIN; /* it may have arrived: no second way */
+    assert_int_equal(disposition_decide(&in).kind, DISPOSITION_RECONCILE);
 }
 
 /* While the account's circuit is open a failure says nothing about the message: it keeps its tries. */
@@ -154,7 +204,7 @@ static void test_delivery_moves(void **state)
     assert_false(delivery_may_move(DELIVERY_UNCERTAIN, DELIVERY_SENDING));
     assert_true(delivery_may_move(DELIVERY_UNCERTAIN, DELIVERY_SENT));
     assert_false(delivery_may_move(DELIVERY_SENT, DELIVERY_SENDING));
-    assert_false(delivery_may_move(DELIVERY_SENT, DELIVERY_PARKED));
+    assert_true(delivery_may_move(DELIVERY_SENT, DELIVERY_PARKED)); /* it did not arrive, and nothing helps */
     assert_true(delivery_may_move(DELIVERY_PARKED, DELIVERY_READY));
     for (int s = 0; s < DELIVERY_STATE_COUNT; s++)
         assert_false(delivery_may_move((enum delivery_state)s, (enum delivery_state)s));
@@ -165,6 +215,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_disposition_table),
         cmocka_unit_test(test_disposition_sweep),
+        cmocka_unit_test(test_disposition_fewer_tries),
+        cmocka_unit_test(test_disposition_goes_on),
         cmocka_unit_test(test_disposition_account_down_uses_up_no_try),
         cmocka_unit_test(test_disposition_jitter_stays_in_bounds),
         cmocka_unit_test(test_disposition_names_are_distinct),
