@@ -31,7 +31,7 @@ UNIT_SRC      := $(wildcard tests/unit/test_*.c)
 INTEGRATION_SRC := $(wildcard tests/integration/test_*.c)
 HARNESS_SRC   := $(filter-out tests/integration/test_%.c,$(wildcard tests/integration/*.c))
 STANDIN_SRC   := $(wildcard tests/provider/*.c tests/agent/*.c tests/hooks/*.c tests/demo/*.c)
-FAULTS_SRC    := $(filter-out tests/faults/proxy.c tests/faults/clockstep.c,$(wildcard tests/faults/*.c)) tests/integration/harness.c
+FAULTS_SRC    := $(filter-out tests/faults/proxy.c tests/faults/clockstep.c,$(wildcard tests/faults/*.c)) tests/integration/harness.c tests/hooks/payload.c
 FUZZ_SRC      := $(wildcard tests/fuzz/fuzz*.c)
 SQL           := $(sort $(wildcard schemas/sql/*.sql))
 
@@ -43,7 +43,7 @@ INTEGRATION := $(patsubst tests/integration/%.c,$(BUILD)/tests/integration/%,$(I
 STANDINS := $(if $(wildcard tests/provider/*.c),$(BUILD)/tests/provider) $(if $(wildcard tests/agent/*.c),$(BUILD)/tests/agent) \
             $(BUILD)/tests/hooks $(if $(wildcard tests/demo/*.c),$(BUILD)/tests/demo)
 
-.PHONY: all help deps demo check check-unit check-integration check-schemas check-asan check-faults check-daemons lint install clean format
+.PHONY: all help deps demo check check-unit check-integration check-schemas check-asan check-faults check-daemons check-ops lint install clean format
 all: $(DAEMONS)
 
 help: ## this list
@@ -93,20 +93,23 @@ $(BUILD)/tests/provider: $(call obj,$(wildcard tests/provider/*.c)) $(BUILD)/lib
 $(BUILD)/tests/agent: $(call obj,$(wildcard tests/agent/*.c)) $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(BUILD)/tests/bench: $(call obj,$(wildcard tests/bench/*.c)) $(BUILD)/libcommon.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(BUILD)/tests/hooks: $(call obj,$(wildcard tests/hooks/*.c)) $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
-$(BUILD)/tests/demo: $(call obj,$(wildcard tests/demo/*.c)) $(BUILD)/libcommon.a
+$(BUILD)/tests/demo: $(call obj,$(wildcard tests/demo/*.c) $(filter-out tests/hooks/main.c,$(wildcard tests/hooks/*.c))) $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 # The corpus through every fuzz target without libFuzzer; then with it, in a build of its own (`make fuzz`).
-$(BUILD)/tests/unit/test_fuzz_corpus: $(call obj,tests/unit/test_fuzz_corpus.c $(FUZZ_SRC)) $(BUILD)/libconsumer.a $(BUILD)/libcommon.a
+$(BUILD)/tests/unit/test_fuzz_corpus: $(call obj,tests/unit/test_fuzz_corpus.c $(FUZZ_SRC)) $(BUILD)/libpublisher.a $(BUILD)/libconsumer.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
-$(BUILD)/fuzzer: $(call obj,tests/fuzz/driver.c $(FUZZ_SRC)) $(BUILD)/libconsumer.a $(BUILD)/libcommon.a
+$(BUILD)/fuzzer: $(call obj,tests/fuzz/driver.c $(FUZZ_SRC)) $(BUILD)/libpublisher.a $(BUILD)/libconsumer.a $(BUILD)/libcommon.a
 	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 # Allocations that fail: the decoders in one program, the daemons through a preloaded library (plain builds only).
-$(BUILD)/tests/alloc_pure: $(call obj,tests/fuzz/alloc_pure.c tests/fuzz/alloc_fail.c $(FUZZ_SRC)) $(BUILD)/libconsumer.a $(BUILD)/libcommon.a
+$(BUILD)/tests/alloc_pure: $(call obj,tests/fuzz/alloc_pure.c tests/fuzz/alloc_fail.c $(FUZZ_SRC)) $(BUILD)/libpublisher.a $(BUILD)/libconsumer.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(BUILD)/tests/alloc_fail.so: tests/fuzz/alloc_fail.c tests/fuzz/alloc_fail.h
@@ -126,7 +129,8 @@ $(BUILD)/tests/clockstep.so: tests/faults/clockstep.c
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE -std=c17 $(WARN) -O2 -shared -fPIC -o $@ $< -ldl
 .PHONY: build-faults
-build-faults: $(BUILD)/tests/clockstep.so $(DAEMONS) $(BUILD)/tests/provider $(BUILD)/tests/agent $(BUILD)/tests/proxy $(BUILD)/tests/faults
+build-faults: $(BUILD)/tests/clockstep.so $(DAEMONS) $(BUILD)/tests/provider $(BUILD)/tests/agent $(BUILD)/tests/proxy $(BUILD)/tests/faults \
+              $(BUILD)/tests/integration/test_pair_parts
 
 deps: ## install every Debian package that building and testing need (as root)
 	@sh tests/deps.sh
@@ -136,7 +140,7 @@ deps: ## install every Debian package that building and testing need (as root)
 ready: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) build-all
 .PHONY: build-all
-build-all: $(DAEMONS) $(STANDINS) $(UNIT) $(INTEGRATION)
+build-all: $(DAEMONS) $(STANDINS) $(UNIT) $(INTEGRATION) build-etc
 
 demo: deps ## the whole pair on private servers, N messages (default 200)
 	@$(MAKE) --no-print-directory -j$$(nproc) $(DAEMONS) $(STANDINS)
@@ -144,6 +148,12 @@ demo: deps ## the whole pair on private servers, N messages (default 200)
 
 check: ready ready-faults ## every test: unit, schemas, integration on private servers, faults in their short form
 	@BUILD=$(BUILD) sh tests/run.sh
+
+check-ops: deps ## what is shipped in etc/: Prometheus, package, systemd, containers; says what it must skip and why
+	@sh tests/deps.sh ops
+	@$(MAKE) --no-print-directory -j$$(nproc) $(DAEMONS) $(STANDINS) build-etc
+	@$(MAKE) --no-print-directory deb >$(BUILD)/deb.log 2>&1 || { tail -n 30 $(BUILD)/deb.log; exit 1; }
+	@BUILD=$(BUILD) sh tests/run.sh ops
 
 check-unit: ready ## unit tests only
 	@BUILD=$(BUILD) sh tests/run.sh unit
@@ -162,6 +172,7 @@ ready-faults: deps
 # 1,000 kills). The short form in `make check` takes 3.
 check-faults: ready-faults ## kill everything at every step, then at random under load: SEED=n MINUTES=m, or CASE=name
 	@BUILD=$(BUILD)/faults tests/sandbox/sandbox $(BUILD)/faults/tests/faults $(if $(CASE),--case "$(CASE)")
+	$(if $(CASE),,@BUILD=$(BUILD)/faults tests/sandbox/sandbox $(BUILD)/faults/tests/integration/test_pair_parts)
 	$(if $(CASE),,@BUILD=$(BUILD)/faults tests/faults/cluster tests/sandbox/sandbox --no-broker $(BUILD)/faults/tests/faults)
 	$(if $(CASE),,@BUILD=$(BUILD)/faults tests/sandbox/sandbox $(BUILD)/faults/tests/faults --seed $(SEED) --minutes $(MINUTES))
 

@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+#include "base/clock.h"
+#include "tests/hooks/front.h"
+
 enum { CUSTOMERS_AT_ONCE = 500, BATCH_MAX_BYTES = 16 * 1024 * 1024 };
 
 /* --- rows as JSON --- */
@@ -188,8 +191,7 @@ static const char INSERT_INBOUND[] =
     "  (id, workspace_id, contact_id, message_id, conversation_id, user_message, task_type, priority) "
     "select job_id, workspace_id, customer_id, message_id, case when not is_minimal then conversation_id "
     "end, "
-    "  case when not is_minimal then text end, task_type, priority from i "
-    "returning id, (extract(epoch from created_at) * 1000)::float8";
+    "  case when not is_minimal then text end, task_type, priority from i";
 
 static void add_inbound(struct buf *rows, const struct plan_inbound *m)
 {
@@ -211,8 +213,8 @@ static void add_inbound(struct buf *rows, const struct plan_inbound *m)
     buf_add_char(rows, '}');
 }
 
-struct db_result *backend_insert_inbound(struct db_session *db, const struct plan *p, size_t first,
-                                         size_t count, struct err *e)
+int backend_insert_inbound(struct db_session *db, const struct plan *p, size_t first, size_t count,
+                           struct err *e)
 {
     struct buf rows;
     struct plan_inbound m;
@@ -220,9 +222,40 @@ struct db_result *backend_insert_inbound(struct db_session *db, const struct pla
     begin_batch(&rows);
     for (size_t n = first; n < first + count; n++) {
         plan_inbound(p, n, &m);
-        add_inbound(&rows, &m);
+        if (m.door == PLAN_BACKEND)
+            add_inbound(&rows, &m);
     }
-    return send_batch(db, INSERT_INBOUND, &rows, e);
+    return run_batch(db, INSERT_INBOUND, &rows, e);
+}
+
+static int store_webhook(struct front *front, const struct plan_inbound *m, struct err *e)
+{
+    struct plan_customer c;
+    struct buf body;
+
+    plan_customer(m->customer, &c);
+    const struct hook_provider *provider = hook_find(c.provider);
+    const struct hook_message message = {
+        .number = c.number, .name = c.name, .text = m->text, .id = m->message_id, .at_ms = clock_wall_ms()};
+    buf_init(&body, BATCH_MAX_BYTES);
+    provider->write_message(&message, &body);
+    int rc = front_store(front, provider, &body, e);
+    buf_fini(&body);
+    return rc;
+}
+
+int backend_store_webhooks(struct db_session *db, const struct plan *p, size_t first, size_t count,
+                           struct err *e)
+{
+    struct front front = {.db = db, .secret = PLAN_WEBHOOK_SECRET, .url = PLAN_TWILIO_URL};
+    struct plan_inbound m;
+
+    for (size_t n = first; n < first + count; n++) {
+        plan_inbound(p, n, &m);
+        if (m.door == PLAN_WEBHOOK && store_webhook(&front, &m, e) != 0)
+            return -1;
+    }
+    return 0;
 }
 
 /* --- looking --- */
@@ -238,7 +271,11 @@ int backend_count_open(struct db_session *db, int64_t *count, struct err *e)
 {
     static const char SQL[] =
         "select (select count(*) from ai_response_queue where status in ('pending', 'processing', 'error')) "
-        "     + (select count(*) from agwb.deliveries where state in ('ready', 'sending', 'uncertain'))";
+        "     + (select count(*) from agwb.deliveries where state in ('ready', 'sending', 'uncertain')) "
+        "     + (select count(*) from webhook_inbox where status = 'pending') "
+        "     + (select count(*) from messages m join conversations v on v.id = m.conversation_id "
+        "        where m.sender_type = 'ai' and (m.delivery_status in ('PENDING', 'SENT') "
+        "          or (m.delivery_status = 'DELIVERED' and v.channel_type = 'whatsapp')))";
     struct db_result *r = db_session_query(db, SQL, NULL, e);
 
     if (r == NULL)

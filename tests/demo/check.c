@@ -116,13 +116,37 @@ static void check_ledger(struct checks *c)
         else if (f->taken == 1 && (strcmp(f->state, "sent") != 0 || strcmp(f->provider_id, f->taken_id) != 0))
             fault_of(c, &m, "the ledger says %s as '%s', the provider took it as '%s'", f->state,
                      f->provider_id, f->taken_id);
-        else if (f->taken == 1 &&
-                 (strcmp(f->row_status, "SENT") != 0 || strcmp(f->row_external_id, f->taken_id) != 0))
-            fault_of(c, &m, "its row in messages says '%s' as '%s', the provider took it as '%s'",
-                     f->row_status, f->row_external_id, f->taken_id);
+        else if (f->taken == 1 && strcmp(f->row_external_id, f->taken_id) != 0)
+            fault_of(c, &m, "its row in messages says '%s', the provider took it as '%s'", f->row_external_id,
+                     f->taken_id);
     }
     if (c->facts.usage_logs != taken)
         fault(c, "usage logs: %zu, messages at the provider: %zu", c->facts.usage_logs, taken);
+}
+
+/* Nobody knows when an SMS is read. */
+static const char *last_receipt(const struct plan_inbound *m)
+{
+    struct plan_customer c;
+
+    plan_customer(m->customer, &c);
+    return c.channel == CHANNEL_SMS ? "DELIVERED" : "READ";
+}
+
+static void check_webhooks(struct checks *c)
+{
+    struct plan_inbound m;
+
+    for (size_t n = 0; n < c->scene->plan->inbound_count; n++) {
+        const struct fact *f = &c->facts.of[n];
+        plan_inbound(c->scene->plan, n, &m);
+        if (strcmp(f->inbox, m.door == PLAN_WEBHOOK ? "done" : "") != 0)
+            fault_of(c, &m, "its row in webhook_inbox is '%s'", f->inbox);
+        if (f->taken == 1 && strcmp(f->row_status, last_receipt(&m)) != 0)
+            fault_of(c, &m, "its reply is '%s' instead of '%s'", f->row_status, last_receipt(&m));
+    }
+    if (c->facts.receipts_failed > 0)
+        fault(c, "webhooks that are not done: %zu", c->facts.receipts_failed);
 }
 
 static void check_queue(struct checks *c, const char *queue, uint32_t wanted)
@@ -167,6 +191,8 @@ static const struct {
     {"the agent got each request once, and none of a customer whose AI is off", check_requests},
     {"the provider has each reply once, unchanged, for the right person", check_replies},
     {"ledger, messages and usage in PostgreSQL agree with the provider", check_ledger},
+    {"each webhook was taken in, and each reply's receipts came back: read, an SMS delivered",
+     check_webhooks},
     {"the queues are empty; wb_parked holds the malformed reply only", check_queues},
     {"both daemons drained on SIGTERM and ended with 0", check_daemons},
 };
@@ -174,7 +200,8 @@ static const struct {
 /* --- the table --- */
 
 struct sums {
-    size_t whatsapp, sms; /* inbound */
+    size_t whatsapp, sms;               /* inbound */
+    size_t by_webhook, delivered, read; /* webhooks; the last receipt of each reply */
     size_t published, sent_whatsapp, sent_sms, fallbacks, refused, failed, duplicates;
     const char *error;            /* of a job that failed */
     double *to_queue, *to_person; /* owned; milliseconds, ascending */
@@ -196,6 +223,9 @@ static void add_message(struct sums *s, const struct plan *plan, size_t n, const
     plan_inbound(plan, n, &m);
     plan_customer(m.customer, &c);
     *(c.channel == CHANNEL_SMS ? &s->sms : &s->whatsapp) += f->status[0] != '\0';
+    s->by_webhook += f->inbox[0] != '\0';
+    s->delivered += strcmp(f->row_status, "DELIVERED") == 0;
+    s->read += strcmp(f->row_status, "READ") == 0;
     if (m.fate == PLAN_FAILED)
         s->fallbacks += f->taken;
     else
@@ -264,9 +294,14 @@ static void print_table(const struct checks *c)
     snprintf(remark, sizeof remark, "WhatsApp %zu, SMS %zu, from %zu customers of %d workspaces", s.whatsapp,
              s.sms, c->scene->plan->customer_count, PLAN_WORKSPACES);
     row(screen, "inbound messages", s.whatsapp + s.sms, remark);
+    row(screen, "by webhook", s.by_webhook,
+        "of Wasender, Cloud API, Evolution, Twilio; the others by a backend's rows");
     row(screen, "requests published", s.published, NULL);
     snprintf(remark, sizeof remark, "WhatsApp %zu, SMS %zu", s.sent_whatsapp, s.sent_sms);
     row(screen, "replies delivered", s.sent_whatsapp + s.sent_sms, remark);
+    snprintf(remark, sizeof remark, "read %zu, delivered %zu, from %zu webhooks", s.read, s.delivered,
+             c->facts.receipts);
+    row(screen, "receipts came back", s.read + s.delivered, remark);
     row(screen, "refused", s.refused, "AI is switched off for the customer");
     row(screen, "failed", s.failed, s.error);
     row(screen, "fallback replies", s.fallbacks, "to whom the agent failed");

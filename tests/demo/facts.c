@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "tests/demo/lines.h"
+#include "tests/hooks/payload.h"
 
 static void copy(char *to, size_t size, const char *from)
 {
@@ -15,18 +16,32 @@ static void copy(char *to, size_t size, const char *from)
 
 /* --- the database --- */
 
-enum job_column { ID, STATUS, ERROR, CREATED, PUBLISHED, STATE, PROVIDER_ID, ROW_STATUS, ROW_EXTERNAL_ID };
+enum job_column {
+    ID,
+    TEXT,
+    STATUS,
+    ERROR,
+    CREATED,
+    PUBLISHED,
+    STATE,
+    PROVIDER_ID,
+    ROW_STATUS,
+    ROW_EXTERNAL_ID
+};
 
 static const char SELECT_JOBS[] =
-    "select q.id, q.status, q.error, (extract(epoch from q.created_at) * 1000)::float8, "
+    "select q.id, coalesce(q.user_message, i.content), q.status, q.error, (extract(epoch from q.created_at) "
+    "* 1000)::float8, "
     "  (extract(epoch from q.published_at) * 1000)::float8, d.state, d.provider_message_id, "
     "m.delivery_status, m.external_id "
     "from ai_response_queue q "
+    "left join messages i on i.id = q.message_id "
     "left join agwb.deliveries d on d.job_id = q.id "
     "left join messages m on m.id = d.message_row_id";
 
 static void take_job(struct fact *f, const struct db_result *r, size_t row)
 {
+    copy(f->job_id, sizeof f->job_id, db_text(r, row, ID));
     copy(f->status, sizeof f->status, db_text(r, row, STATUS));
     copy(f->error, sizeof f->error, db_text(r, row, ERROR));
     f->created_ms = db_real(r, row, CREATED);
@@ -40,6 +55,21 @@ static void take_job(struct fact *f, const struct db_result *r, size_t row)
     copy(f->row_external_id, sizeof f->row_external_id, db_text(r, row, ROW_EXTERNAL_ID));
 }
 
+static int compare_jobs(const void *a, const void *b)
+{
+    const struct fact_ref *x = a, *y = b;
+    return strcmp(x->fact->job_id, y->fact->job_id);
+}
+
+/* The database has been read: it knows the jobs' ids. */
+static void sort_jobs(struct facts *f, size_t count)
+{
+    f->by_job = xcalloc(count, sizeof *f->by_job);
+    for (size_t n = 0; n < count; n++)
+        f->by_job[n].fact = &f->of[n];
+    qsort(f->by_job, count, sizeof *f->by_job, compare_jobs);
+}
+
 static int read_jobs(struct facts *f, const struct scene *scene, struct err *e)
 {
     struct db_result *r = db_session_query(scene->db, SELECT_JOBS, NULL, e);
@@ -48,10 +78,32 @@ static int read_jobs(struct facts *f, const struct scene *scene, struct err *e)
     if (r == NULL)
         return -1;
     for (size_t row = 0; row < db_rows(r); row++) {
-        if (plan_find_job(scene->plan, db_text(r, row, ID), &n))
+        if (plan_find_text(scene->plan, db_text(r, row, TEXT), &n))
             take_job(&f->of[n], r, row);
         else
             f->foreign_jobs++;
+    }
+    db_result_free(&r);
+    sort_jobs(f, scene->plan->inbound_count);
+    return 0;
+}
+
+/* Of people's messages by their text, of receipts how many there are. */
+static int read_inbox(struct facts *f, const struct scene *scene, struct err *e)
+{
+    struct db_result *r = db_session_query(scene->db, "select status, body from webhook_inbox", NULL, e);
+    size_t n;
+
+    if (r == NULL)
+        return -1;
+    for (size_t row = 0; row < db_rows(r); row++) {
+        bool is_message = plan_find_text(scene->plan, db_text(r, row, 1), &n);
+        if (is_message && strstr(db_text(r, row, 1), "Re%3A") == NULL &&
+            strstr(db_text(r, row, 1), "\"Re: ") == NULL)
+            copy(f->of[n].inbox, sizeof f->of[n].inbox, db_text(r, row, 0));
+        else
+            f->receipts++;
+        f->receipts_failed += strcmp(db_text(r, row, 0), "done") != 0;
     }
     db_result_free(&r);
     return 0;
@@ -79,6 +131,16 @@ static const char *member(const struct json_node *line, const char *name)
     return s ? s : "";
 }
 
+/* The recipient as each provider writes it: "+1202...", "1202...", "1202...@c.us". */
+static bool is_number(const char *to, const char *number)
+{
+    size_t digits = strlen(number + 1);
+
+    to += *to == '+';
+    return strlen(to) >= digits && memcmp(to, number + 1, digits) == 0 &&
+           (to[digits] == '\0' || to[digits] == '@');
+}
+
 static void take_request(struct facts *f, const struct plan *plan, const struct json_node *line)
 {
     char expected[PLAN_TEXT_SIZE + 64];
@@ -97,11 +159,10 @@ static void take_request(struct facts *f, const struct plan *plan, const struct 
     struct fact *fact = &f->of[n];
     plan_inbound(plan, n, &m);
     plan_customer(m.customer, &c);
-    plan_reply_text(&m, expected);
-    fact->is_wrong_person |= strcmp(member(line, "to"), c.number) != 0;
+    plan_reply_text(&m, fact->job_id, expected);
+    fact->is_wrong_person |= !is_number(member(line, "to"), c.number);
     fact->is_wrong_text |= strcmp(member(line, "text"), expected) != 0;
-    fact->is_wrong_way |=
-        strcmp(member(line, "provider"), c.channel == CHANNEL_SMS ? "sms_gateway" : "wasender") != 0;
+    fact->is_wrong_way |= strcmp(member(line, "provider"), hook_find(c.provider)->journal) != 0;
     if (fact->taken++ > 0)
         return;
     copy(fact->taken_id, sizeof fact->taken_id, member(line, "id"));
@@ -110,14 +171,23 @@ static void take_request(struct facts *f, const struct plan *plan, const struct 
 
 /* --- the agent --- */
 
+static struct fact *fact_of_job(const struct facts *f, size_t count, const char *job_id)
+{
+    struct fact wanted;
+    struct fact_ref key = {.fact = &wanted}, *found;
+
+    copy(wanted.job_id, sizeof wanted.job_id, job_id);
+    found = bsearch(&key, f->by_job, count, sizeof *f->by_job, compare_jobs);
+    return found != NULL && *job_id != '\0' ? found->fact : NULL;
+}
+
 static void take_answer(struct facts *f, const struct plan *plan, const struct json_node *line)
 {
     const char *reply_id = member(line, "reply");
-    size_t n;
+    struct fact *fact = fact_of_job(f, plan->inbound_count, member(line, "request"));
 
-    if (!plan_find_job(plan, member(line, "request"), &n) || strcmp(member(line, "event"), "confirmed") != 0)
+    if (fact == NULL || strcmp(member(line, "event"), "confirmed") != 0)
         return;
-    struct fact *fact = &f->of[n];
     fact->replies++;
     if (strcmp(fact->reply_id, reply_id) != 0)
         fact->asked++;
@@ -144,7 +214,7 @@ static int read_journal(struct facts *f, const struct plan *plan, const char *pa
 int facts_gather(struct facts *f, const struct scene *scene, struct err *e)
 {
     *f = (struct facts){.of = xcalloc(scene->plan->inbound_count, sizeof *f->of)};
-    if (read_jobs(f, scene, e) == 0 && read_usage(f, scene, e) == 0 &&
+    if (read_jobs(f, scene, e) == 0 && read_inbox(f, scene, e) == 0 && read_usage(f, scene, e) == 0 &&
         read_journal(f, scene->plan, scene->provider_journal, take_request, e) == 0 &&
         read_journal(f, scene->plan, scene->agent_journal, take_answer, e) == 0)
         return 0;
@@ -155,5 +225,6 @@ int facts_gather(struct facts *f, const struct scene *scene, struct err *e)
 void facts_fini(struct facts *f)
 {
     free(f->of);
-    f->of = NULL;
+    free(f->by_job);
+    *f = (struct facts){0};
 }

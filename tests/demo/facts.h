@@ -10,10 +10,12 @@
 #include "base/err.h"
 #include "tests/demo/play.h"
 
-enum { FACTS_ID_SIZE = 48, FACTS_ERROR_SIZE = 120 };
+enum { FACTS_ID_SIZE = 128, FACTS_ERROR_SIZE = 120 };
 
 struct fact { /* of one message of the plan */
     /* the database */
+    char job_id[FACTS_ID_SIZE];
+    char inbox[16];  /* status of its webhook's row; "" = it came another way */
     char status[16]; /* of the job; "" = there is no row */
     char error[FACTS_ERROR_SIZE];
     double created_ms, published_ms; /* 0 = never */
@@ -31,11 +33,17 @@ struct fact { /* of one message of the plan */
     char reply_id[FACTS_ID_SIZE];
 };
 
+struct fact_ref {
+    struct fact *fact;
+};
+
 struct facts {
     struct fact *of;                       /* owned; one for each message of the plan */
+    struct fact_ref *by_job;               /* owned; the same, ascending by job_id */
     size_t foreign_jobs, foreign_requests; /* rows and HTTP requests that belong to no message of the plan */
     size_t not_taken;                      /* HTTP requests that the provider did not take */
     size_t usage_logs;
+    size_t receipts, receipts_failed; /* webhooks about our messages; those that were not done */
 };
 
 int facts_gather(struct facts *f, const struct scene *scene, struct err *e) MUST_CHECK;

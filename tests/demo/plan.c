@@ -44,12 +44,13 @@ struct topic {
 enum { TOPICS = 8 };
 
 struct business {
-    const char *name;
+    const char *name, *whatsapp; /* its provider there */
     struct topic topics[TOPICS];
 };
 
 static const struct business BUSINESSES[PLAN_WORKSPACES] = {
     {"Blue Door Books",
+     "wasender",
      {{"Is my order @ on its way?", "order"},
       {"Order @ came with a torn cover", "order"},
       {"Can you gift-wrap order @, please?", "order"},
@@ -59,6 +60,7 @@ static const struct business BUSINESSES[PLAN_WORKSPACES] = {
       {"Is the book club on Friday? Ticket @", "conversation"},
       {"Please cancel order @", "order"}}},
     {"Harbour Dental",
+     "whatsapp_cloud",
      {{"Can I move appointment @ to Friday?", "appointment"},
       {"Running 10 min late for @", "appointment"},
       {"Please cancel appointment @", "appointment"},
@@ -68,6 +70,7 @@ static const struct business BUSINESSES[PLAN_WORKSPACES] = {
       {"Do you take my insurance? Policy @", "search"},
       {"Thank you! See you soon, @", "conversation"}}},
     {"Cedar & Oak Furniture",
+     "evolution",
      {{"Do you still have item @ in oak?", "search"},
       {"When will sofa @ be delivered?", "order"},
       {"One screw is missing in set @", "conversation"},
@@ -136,6 +139,7 @@ void plan_customer(size_t n, struct plan_customer *c)
     make_id(ID_CONVERSATION, n, c->conversation_id);
     make_name(n, c->name);
     make_number(n, c->number);
+    c->provider = c->channel == CHANNEL_SMS ? "twilio" : BUSINESSES[c->workspace].whatsapp;
     if (c->channel == CHANNEL_WHATSAPP) {
         snprintf(c->jid, sizeof c->jid, "%s@s.whatsapp.net", c->number + 1);
         c->has_number = scatter(n + 47, 3) != 0;
@@ -207,6 +211,8 @@ void plan_inbound(const struct plan *p, size_t n, struct plan_inbound *m)
         m->fate = PLAN_REFUSED;
     else if (n == failed_at(p))
         m->fate = PLAN_FAILED;
+    else if (!m->answered_twice && scatter(n + 11, 2) == 0)
+        m->door = PLAN_WEBHOOK;
 }
 
 bool plan_find_job(const struct plan *p, const char *job_id, size_t *n)
@@ -220,20 +226,35 @@ bool plan_find_job(const struct plan *p, const char *job_id, size_t *n)
     return *n < p->inbound_count && strcmp(id, job_id) == 0;
 }
 
-void plan_reply_text(const struct plan_inbound *m, char text[PLAN_TEXT_SIZE + 64])
+/* Each message has its reference number, and no other six digits. */
+bool plan_find_text(const struct plan *p, const char *text, size_t *n)
+{
+    static const char DIGITS[] = "0123456789";
+
+    for (text += strcspn(text, DIGITS); *text; text += strcspn(text, DIGITS)) {
+        size_t length = strspn(text, DIGITS);
+        size_t number = (size_t)strtoull(text, NULL, 10);
+        if (length == 6 && number >= FIRST_REFERENCE && number - FIRST_REFERENCE < p->inbound_count) {
+            *n = number - FIRST_REFERENCE;
+            return true;
+        }
+        text += length;
+    }
+    return false;
+}
+
+void plan_reply_text(const struct plan_inbound *m, const char *job_id, char text[PLAN_TEXT_SIZE + 64])
 {
     if (m->fate == PLAN_FAILED)
         snprintf(text, PLAN_TEXT_SIZE + 64, "%s", PLAN_FALLBACK_TEXT);
     else
-        snprintf(text, PLAN_TEXT_SIZE + 64, "Re: %s #%s", m->text, m->job_id);
+        snprintf(text, PLAN_TEXT_SIZE + 64, "Re: %s #%s", m->text, job_id);
 }
 
 bool plan_find_reply(const struct plan *p, const char *text, size_t *n)
 {
-    const char *mark = strrchr(text, '#');
-
     *n = failed_at(p);
-    return strcmp(text, PLAN_FALLBACK_TEXT) == 0 || (mark != NULL && plan_find_job(p, mark + 1, n));
+    return strcmp(text, PLAN_FALLBACK_TEXT) == 0 || plan_find_text(p, text, n);
 }
 
 size_t plan_expected(const struct plan *p, enum plan_fate fate)

@@ -33,11 +33,18 @@ struct plan_customer {
     enum channel channel; /* of the conversation */
     bool ai_enabled;
     const char *notes;    /* NULL = none */
+    const char *provider; /* who carries what they write and get: as in webhook_inbox */
     size_t history_count; /* earlier messages: 0..PLAN_HISTORY_MAX, the customer's and the AI's in turn */
 };
 void plan_customer(size_t n, struct plan_customer *c);
 /* The n-th of the earlier messages; even ones are the customer's. */
 void plan_history_text(const struct plan_customer *c, size_t n, char text[PLAN_TEXT_SIZE]);
+
+/* How a message comes in. */
+enum plan_door {
+    PLAN_BACKEND = 0, /* a backend of the customer's inserts the message and its job */
+    PLAN_WEBHOOK,     /* the provider's webhook, as it is, goes into webhook_inbox */
+};
 
 enum plan_fate {
     PLAN_REPLIED = 0,
@@ -47,10 +54,13 @@ enum plan_fate {
 /* What a broken agent might put on wb_queue; nobody's reply. */
 #define PLAN_MALFORMED                                                                                       \
     "{\"messageId\":\"demo-malformed\",\"status\":\"success\",\"response\":{\"text\":\"Good news, your"
-#define PLAN_FALLBACK_TEXT "I'm having trouble processing your request. Please try again."
+#define PLAN_WEBHOOK_SECRET "demo-secret"
+#define PLAN_TWILIO_URL     "https://example.com/webhooks/twilio"
+#define PLAN_FALLBACK_TEXT  "I'm having trouble processing your request. Please try again."
 
 struct plan_inbound {
-    char job_id[UUID_TEXT_LEN + 1], message_id[UUID_TEXT_LEN + 1];
+    enum plan_door door;
+    char job_id[UUID_TEXT_LEN + 1], message_id[UUID_TEXT_LEN + 1]; /* of the backend's rows */
     size_t customer;
     enum plan_fate fate;
     bool answered_twice; /* the agent sends its reply a second time */
@@ -60,11 +70,13 @@ struct plan_inbound {
     bool is_minimal; /* the job's row names workspace, contact and message only */
 };
 void plan_inbound(const struct plan *p, size_t n, struct plan_inbound *m);
-/* Whose job that is; false for an id that no job of the plan has. */
+/* Whose job that is, of those that the backend inserts; false for an id that none of them has. */
 bool plan_find_job(const struct plan *p, const char *job_id, size_t *n);
+/* Which message has this text, or is quoted in it; false when none is. */
+bool plan_find_text(const struct plan *p, const char *text, size_t *n);
 /* What its sender has to get, to the byte: the stand-in agent's reply or, when the agent fails, the fallback.
  * A refused one's sender gets nothing. */
-void plan_reply_text(const struct plan_inbound *m, char text[PLAN_TEXT_SIZE + 64]);
+void plan_reply_text(const struct plan_inbound *m, const char *job_id, char text[PLAN_TEXT_SIZE + 64]);
 /* Whose reply (or fallback) that is. False for any other text. */
 bool plan_find_reply(const struct plan *p, const char *text, size_t *n);
 

@@ -30,7 +30,7 @@ enum malformed { MALFORMED_NOT_SENT = 0, MALFORMED_SENT, MALFORMED_PARKED };
 struct play {
     const struct scene *scene;
     struct lines *provider, *agent;
-    double *created_ms;            /* of each message's row; 0 = not inserted yet */
+    double *created_ms;            /* when each message was handed in; 0 = not yet */
     bool *is_answered, *has_ended; /* at the provider; in the database, without a reply */
     size_t came, replied, refused, failed, fallbacks;
     size_t want_replied, want_refused, want_failed;
@@ -49,9 +49,12 @@ static void write_who(const struct plan_customer *c, char who[80])
     snprintf(who, 80, "%s (***%s)", c->name, c->number + strlen(c->number) - 3);
 }
 
-static const char *channel_title(enum channel channel)
+static const char *provider_title(const char *provider)
 {
-    return channel == CHANNEL_SMS ? "SMS" : "WhatsApp";
+    return strcmp(provider, "whatsapp_cloud") == 0 ? "Cloud"
+           : strcmp(provider, "wasender") == 0     ? "Wasender"
+           : strcmp(provider, "evolution") == 0    ? "Evolution"
+                                                   : "Twilio";
 }
 
 static void show(struct play *p, size_t n, int64_t wall_ms, const char *became, double took_ms)
@@ -64,7 +67,7 @@ static void show(struct play *p, size_t n, int64_t wall_ms, const char *became, 
     plan_customer(m.customer, &c);
     write_who(&c, who);
     screen_event(p->scene->screen, &(struct screen_event){.wall_ms = wall_ms,
-                                                          .where = channel_title(c.channel),
+                                                          .where = provider_title(c.provider),
                                                           .who = who,
                                                           .said = m.text,
                                                           .became = became,
@@ -88,20 +91,17 @@ static int insert_due(struct play *p, struct err *e)
 {
     const struct plan *plan = p->scene->plan;
     double now_s = (double)(clock_mono_ms() - p->begun_at) / 1000.0;
-    size_t first = p->came, end = first, n;
+    size_t first = p->came, end = first;
 
     while (end < plan->inbound_count && end - first < BATCH_MAX && plan_due_s(plan, end) <= now_s)
         end++;
     if (end == first)
         return 0;
-    struct db_result *r = backend_insert_inbound(p->scene->db, plan, first, end - first, e);
-    if (r == NULL)
+    for (size_t n = first; n < end; n++)
+        p->created_ms[n] = (double)clock_wall_ms();
+    if (backend_insert_inbound(p->scene->db, plan, first, end - first, e) != 0 ||
+        backend_store_webhooks(p->scene->db, plan, first, end - first, e) != 0)
         return err_prefix(e, "inserting messages");
-    for (size_t row = 0; row < db_rows(r); row++) {
-        if (plan_find_job(plan, db_text(r, row, 0), &n))
-            p->created_ms[n] = db_real(r, row, 1);
-    }
-    db_result_free(&r);
     p->came = end;
     return 0;
 }

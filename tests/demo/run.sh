@@ -130,9 +130,18 @@ publisher: { metrics_listen = "$publisher_metrics"; };
 consumer: { prefetch = 100; max_in_flight = 50; metrics_listen = "$consumer_metrics"; };
 limits: { jobs_in_flight = 0; jobs_per_minute = 0; contact_per_minute = 0; };
 log: { format = "json"; };
+webhooks: { twilio: { url = "https://example.com/webhooks/twilio"; }; };
 channels: { accounts = (
-  { name = "whatsapp"; provider = "wasender"; channel = "whatsapp"; base_url = "http://127.0.0.1:$1"; token = "demo"; default = true; },
-  { name = "sms"; provider = "sms_gateway"; channel = "sms"; base_url = "http://127.0.0.1:$1"; default = true; }
+  { name = "books"; provider = "wasender"; channel = "whatsapp"; base_url = "http://127.0.0.1:$1"; token = "demo";
+    workspaces = ["de300000-0001-4000-8000-000000000000"]; webhook_secret = "demo-secret"; },
+  { name = "dental"; provider = "whatsapp_cloud"; channel = "whatsapp"; base_url = "http://127.0.0.1:$1"; token = "demo";
+    workspaces = ["de300000-0001-4000-8000-000000000001"]; webhook_secret = "demo-secret";
+    options = { phone_number_id = "106540352242922"; }; },
+  { name = "furniture"; provider = "whatsapp_qr"; channel = "whatsapp"; base_url = "http://127.0.0.1:$1"; token = "demo";
+    workspaces = ["de300000-0001-4000-8000-000000000002"]; webhook_secret = "demo-secret";
+    options = { preset = "evolution"; instance = "shop"; }; },
+  { name = "sms"; provider = "twilio"; channel = "sms"; base_url = "http://127.0.0.1:$1"; user = "AC00000000000000000000000000000000";
+    password = "demo"; from = "+15005550006"; default = true; webhook_secret = "demo-secret"; }
 ); };
 CONFIG
 }
@@ -145,7 +154,7 @@ start provider "$build/tests/provider" --port 0 --journal "$dir/provider.journal
 await provider says provider listening
 provider_port=$(sed -n 's/^listening //p' "$dir/provider.out")
 write_config "$provider_port"
-line 'stand-in provider' "127.0.0.1:$provider_port, Wasender and an SMS gateway"
+line 'stand-in provider' "127.0.0.1:$provider_port, Wasender, Cloud API, Evolution, Twilio"
 
 migrated=$("$build/agwb-publisher" -c "$dir/agwb.cfg" migrate 2>&1) || fails "migrate: $migrated"
 line 'agwb-publisher migrate' "${migrated##*$'\n'}"
@@ -162,6 +171,10 @@ start agent "$build/tests/agent" --prefetch 50 --script "$dir/agent.script" --jo
 await agent says agent ready
 : >>"$dir/agent.journal"
 line 'stand-in agent' 'answers at once'
+
+start hooks "$build/tests/hooks" follow --database "$AGWB_TEST_DATABASE_URL" --journal "$dir/provider.journal" --secret demo-secret
+await hooks says hooks ready
+line 'its receipts' 'signed, into webhook_inbox'
 
 cat <<'TEXT'
 
@@ -190,6 +203,7 @@ played=$status
 
 # --- the end --------------------------------------------------------------------------------------------------------------------
 
+stop hooks
 stop agwb-publisher
 publisher_status=$status
 stop agent

@@ -165,7 +165,7 @@ void screen_say(struct screen *s, enum screen_tone tone, const char *fmt, ...)
 
 enum {
     CLOCK_WIDTH = 8,
-    WHERE_WIDTH = 8,
+    WHERE_WIDTH = 9,
     WHO_WIDTH = 21,
     SAID_WIDTH = 43,
     TOOK_WIDTH = 8,
