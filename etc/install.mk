@@ -45,7 +45,7 @@ samples = $(DATADIR)/agwb/$(1)
 install: $(DAEMONS) build-etc ## into $(DESTDIR)$(PREFIX): programs, units, manuals, completion, samples
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8 \
 	    $(DESTDIR)$(COMPLETIONDIR) $(DESTDIR)$(DOCDIR) \
-	    $(foreach s,schemas ops systemd rabbitmq prometheus grafana docker,$(DESTDIR)$(call samples,$(s)))
+	    $(foreach s,schemas ops systemd postgresql rabbitmq prometheus grafana docker,$(DESTDIR)$(call samples,$(s)))
 	install -m 755 $(DAEMONS) $(DESTDIR)$(BINDIR)/
 	install -m 644 $(UNITS) etc/systemd/agwb.target $(DESTDIR)$(UNITDIR)/
 	install -m 644 etc/systemd/agwb.sysusers $(DESTDIR)$(SYSUSERSDIR)/agwb.conf
@@ -57,7 +57,7 @@ install: $(DAEMONS) build-etc ## into $(DESTDIR)$(PREFIX): programs, units, manu
 	install -m 644 schemas/*.json schemas/*.yaml $(DESTDIR)$(call samples,schemas)/
 	install -m 755 etc/ops/agwb-* $(DESTDIR)$(call samples,ops)/
 	install -m 644 etc/systemd/credentials.conf $(DESTDIR)$(call samples,systemd)/
-	for folder in rabbitmq prometheus grafana docker; do \
+	for folder in postgresql rabbitmq prometheus grafana docker; do \
 	    [ ! -d etc/$$folder ] || cp -R etc/$$folder/. $(DESTDIR)$(call samples,$$folder)/ || exit; done
 
 uninstall: ## take away what install put there; the configuration and the user stay
@@ -69,7 +69,7 @@ uninstall: ## take away what install put there; the configuration and the user s
 # --- make deb ---------------------------------------------------------------------------------------------------------------
 DEB_TREE := $(BUILD)/deb/agwb-$(VERSION)
 .PHONY: deb
-deb: ## the Debian package, into $(BUILD)/deb; needs debhelper and the packages of `make deps`
+deb: ## the Debian package, into $(BUILD)/deb; needs what `apt-get build-dep ./etc` installs
 	@rm -rf $(BUILD)/deb && mkdir -p $(DEB_TREE)
 	@[ "$$(dpkg-parsechangelog -l etc/debian/changelog -S Version)" = "$(VERSION)" ] || \
 	    { echo "make deb: etc/debian/changelog is not about version $(VERSION)" >&2; exit 1; }
