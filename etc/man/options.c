@@ -63,8 +63,8 @@ static void print_option(const struct config_option_info *o)
     const char *quote = is_quoted(o) ? "\"" : "";
     printf(".It Va %s\n", o->name);
     print_text(o->help);
-    snprintf(facts, sizeof facts, "(%s: %s%s; default %s%s%s%s%s)", o->type, o->range, unit_of(o->name), quote,
-             o->default_text, quote, o->reloadable ? "; reload" : "", o->secret ? "; secret" : "");
+    snprintf(facts, sizeof facts, "(%s: %s%s; default %s%s%s%s%s)", o->type, o->range, unit_of(o->name),
+             quote, o->default_text, quote, o->reloadable ? "; reload" : "", o->secret ? "; secret" : "");
     print_text(facts);
 }
 
