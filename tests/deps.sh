@@ -1,14 +1,18 @@
 #!/bin/sh
-# Installs the Debian packages that agwb is built and tested with. Does nothing when all are there; starts no service.
+# Installs the Debian packages that agwb is built and tested with; `deps.sh ops` also those of `make check-ops`. Does nothing when all
+# are there; starts no service.
 set -eu
 
 build='build-essential pkg-config librabbitmq-dev libcurl4-openssl-dev libcjson-dev libpq-dev libconfig-dev libuv1-dev
        libmicrohttpd-dev libsystemd-dev libssl-dev'
-check='rabbitmq-server postgresql postgresql-client libcmocka-dev python3-minimal python3-pika nodejs npm procps util-linux openssl'
+check='rabbitmq-server postgresql postgresql-client libcmocka-dev python3-minimal python3-pika nodejs npm procps util-linux openssl
+       mandoc prometheus systemd'
 lint='clang libclang-rt-dev clang-tidy clang-format universal-ctags shellcheck git valgrind'
+ops='debhelper lintian debootstrap systemd-container docker.io docker-compose curl'
+[ "${1:-}" = ops ] || ops=
 
 missing=
-for p in $build $check $lint; do
+for p in $build $check $lint $ops; do
     case $(dpkg-query -W -f '${Status}' "$p" 2>/dev/null || true) in
     *' installed') ;;
     *)  # a machine may bring its own toolchain in place of Debian's

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the tests that are built in $BUILD: run.sh [unit|schemas|sandbox|integration] [name]. Without arguments all of them.
+# Runs the tests that are built in $BUILD: run.sh [unit|schemas|sandbox|integration|faults|packaging|ops] [name]. Without arguments all of them.
 # A line a program while it runs, with its output when it failed; then every program's closing lines; the last line is
 # "N passed, N failed", counted in test cases; a skipped one is neither. Exits 1 when something failed.
 set -eu
@@ -122,8 +122,22 @@ run_group() { # group name
         echo "faults"
         run_one faults 600 env BUILD="$BUILD/faults" tests/sandbox/sandbox "$BUILD/faults/tests/faults" --short
         ;;
+    packaging) # what is shipped in etc/, as far as it needs no container and no systemd
+        echo "packaging"
+        run_one files 120 tests/ops/files.sh
+        run_one broker-users 300 tests/sandbox/sandbox tests/ops/broker.sh
+        ;;
+    ops) # that, and what needs them
+        run_group packaging ''
+        echo "operations"
+        run_one prometheus 300 tests/sandbox/sandbox tests/ops/prometheus.sh
+        run_one package 600 tests/ops/package.sh
+        run_one systemd 900 tests/sandbox/sandbox tests/ops/systemd.sh
+        run_one newcomer 900 tests/ops/newcomer.sh
+        run_one containers 1800 tests/ops/containers.sh
+        ;;
     *)
-        echo "usage: run.sh [unit|schemas|sandbox|integration|faults] [name]" >&2
+        echo "usage: run.sh [unit|schemas|sandbox|integration|faults|packaging|ops] [name]" >&2
         exit 64
         ;;
     esac
@@ -137,7 +151,7 @@ print_closing_lines() {
         awk '/^\[==========\] [0-9]+ test\(s\) run/ { closing = 1 }
              /^[0-9]+ messages, [0-9]+ kills/ { table = 1 }
              table && /^[0-9]+ messages|^  / { print; next }
-             closing && /^\[|^ [0-9]+ [A-Z]+ TEST/ || /^[0-9]+ passed, [0-9]+ failed$/' "$out"
+             closing && /^\[|^ [0-9]+ [A-Z]+ TEST/ || /^[0-9]+ passed, [0-9]+ failed$|^  skipped /' "$out"
         grep -hE '^    [a-z_]+: (TIMED OUT|CRASHED|FAILED)' "${out%.out}.report" || true
     done
 }
@@ -158,7 +172,7 @@ export results
 trap 'rm -rf "$results"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-for group in ${1:-unit schemas sandbox integration faults}; do
+for group in ${1:-unit schemas sandbox integration faults packaging}; do
     run_group "$group" "${2:-}"
 done
 print_closing_lines
