@@ -6,15 +6,18 @@
 
 #include "base/arena.h"
 #include "base/log.h"
+#include "consumer/bounce.h"
 #include "consumer/deadletter.h"
 #include "consumer/dispatch.h"
 #include "consumer/fallback.h"
 #include "consumer/ledger.h"
 #include "consumer/parking.h"
 #include "consumer/receive.h"
+#include "domain/alert.h"
 #include "domain/families.h"
 #include "domain/peers.h"
 #include "domain/schema.h"
+#include "domain/standstill.h"
 #include "io/broker.h"
 #include "io/db.h"
 #include "io/http.h"
@@ -45,12 +48,16 @@ struct consumer {
     struct deadletter *deadletter;
     struct receive *receive;
     struct dispatch *dispatch;
+    struct bounce *bounce;
+    struct alerts *alerts;
     struct schema_check schema;
     bool schema_asked, schema_good;
     bool ready_once;
     bool draining, finished;
     struct loop_timer *pause_timer, *queue_timer;
     bool queues_known, queue_exists;
+    struct standstill stuck, unread; /* replies wait and none is acked; nobody consumes */
+    uint64_t deliveries;             /* by this connection */
     struct log_gate refused_gate;
     uint64_t broker_reconnects, db_reconnects;
 };
@@ -83,6 +90,7 @@ static void on_source_down(void *arg, const struct err *why)
     struct consumer *c = arg;
 
     peers_log_lost("broker", why);
+    c->deliveries = 0;
     receive_on_down(c->receive);
 }
 
@@ -95,6 +103,7 @@ static void on_delivery(void *arg, const struct broker_delivery *d)
 {
     struct consumer *c = arg;
 
+    c->deliveries++;
     receive_on_delivery(c->receive, d);
 }
 
@@ -131,6 +140,22 @@ static void on_blocked(void *arg, bool blocked)
              log_bool("blocked", blocked));
 }
 
+/* Of several instances one consumes and the others wait: only who is handed replies can be stuck with them.
+ */
+static void look_at_replies(struct consumer *c, const struct broker_queue_info *q)
+{
+    int64_t now = loop_now_ms(daemon_loop(c->daemon));
+    bool is_ours = c->deliveries > 0 || q->consumers <= 1;
+    bool is_consuming = broker_is_up(c->source) && !broker_is_paused(c->source);
+
+    c->queue_exists = q->exists;
+    (void)standstill_look(&c->stuck, is_consuming && is_ours && q->messages > 0, receive_acked(c->receive),
+                          now);
+    (void)standstill_look(&c->unread, is_consuming && q->exists && q->consumers == 0, 0, now);
+    if (c->stuck.is_waiting || c->unread.is_waiting)
+        loop_timer_start(c->queue_timer, STANDSTILL_LOOK_MS);
+}
+
 static void on_queues(void *arg, const struct broker_queue_info *infos, size_t count, const struct err *e)
 {
     struct consumer *c = arg;
@@ -140,7 +165,7 @@ static void on_queues(void *arg, const struct broker_queue_info *infos, size_t c
         metric_set(c->metrics, &METRIC_QUEUE_MESSAGES, infos[i].messages, infos[i].queue, NULL);
         metric_set(c->metrics, &METRIC_QUEUE_CONSUMERS, infos[i].consumers, infos[i].queue, NULL);
         if (infos[i].queue == c->replies[0].queue)
-            c->queue_exists = infos[i].exists;
+            look_at_replies(c, &infos[i]);
         c->queues_known = true;
     }
 }
@@ -252,10 +277,18 @@ static void on_parked(void *arg)
     parking_look(c->parking);
 }
 
+static void on_bounced(void *arg)
+{
+    struct consumer *c = arg;
+
+    bounce_look(c->bounce);
+}
+
 static bool is_idle(const struct consumer *c)
 {
     return receive_is_idle(c->receive) && deadletter_is_idle(c->deadletter) &&
-           fallback_is_idle(c->fallback) && dispatch_is_idle(c->dispatch) && parking_is_idle(c->parking);
+           fallback_is_idle(c->fallback) && dispatch_is_idle(c->dispatch) && bounce_is_idle(c->bounce) &&
+           parking_is_idle(c->parking);
 }
 
 static void on_turn(void *arg)
@@ -271,6 +304,7 @@ static void on_turn(void *arg)
     deadletter_turn(c->deadletter);
     fallback_turn(c->fallback);
     dispatch_turn(c->dispatch);
+    bounce_turn(c->bounce);
     parking_turn(c->parking);
     if (c->draining && !c->finished && is_idle(c)) {
         c->finished = true;
@@ -332,10 +366,15 @@ static void connect_database(struct consumer *c, struct loop *loop, const struct
 static void make_stages(struct consumer *c, struct loop *loop, const struct config *config)
 {
     c->http = http_new(loop, "agwb/" AGWB_VERSION);
+    c->alerts = alerts_new(loop, config, "agwb-consumer");
     c->ledger = ledger_new(&(struct ledger_deps){
         .config = config, .accept_db = c->accept_db, .work_db = c->work_db, .owner = c->owner});
-    c->parking = parking_new(&(struct parking_deps){
-        .loop = loop, .config = config, .metrics = c->metrics, .broker = c->outlet, .ledger = c->ledger});
+    c->parking = parking_new(&(struct parking_deps){.loop = loop,
+                                                    .config = config,
+                                                    .metrics = c->metrics,
+                                                    .broker = c->outlet,
+                                                    .ledger = c->ledger,
+                                                    .alerts = c->alerts});
     c->fallback = fallback_new(&(struct fallback_deps){.loop = loop,
                                                        .config = config,
                                                        .metrics = c->metrics,
@@ -358,8 +397,17 @@ static void make_stages(struct consumer *c, struct loop *loop, const struct conf
                                                        .metrics = c->metrics,
                                                        .ledger = c->ledger,
                                                        .http = c->http,
+                                                       .alerts = c->alerts,
                                                        .on_parked = on_parked,
+                                                       .on_bounced = on_bounced,
                                                        .arg = c});
+    c->bounce = bounce_new(&(struct bounce_deps){.loop = loop,
+                                                 .config = config,
+                                                 .metrics = c->metrics,
+                                                 .ledger = c->ledger,
+                                                 .alerts = c->alerts,
+                                                 .on_settled = on_accepted,
+                                                 .arg = c});
 }
 
 static int start(struct daemon *d, void **work, struct err *e)
@@ -409,11 +457,13 @@ static void stop(void **work)
     db_free(&c->accept_db);
     db_free(&c->work_db);
     dispatch_free(&c->dispatch);
+    bounce_free(&c->bounce);
     receive_free(&c->receive);
     deadletter_free(&c->deadletter);
     fallback_free(&c->fallback);
     parking_free(&c->parking);
     ledger_free(&c->ledger);
+    alerts_free(&c->alerts);
     free(c);
     *work = NULL;
 }
@@ -432,6 +482,9 @@ static bool ready(void *work, struct buf *why)
     peers_reason(why, !broker_is_up(c->source), "broker: not connected");
     peers_reason(why, broker_is_paused(c->source), "broker: consuming is paused");
     peers_reason(why, c->queues_known && !c->queue_exists, "broker: the webhook queue is missing");
+    peers_reason(why, c->unread.is_reached, "broker: nobody consumes the webhook queue");
+    peers_reason(why, c->stuck.is_reached, "broker: replies wait and none is acked");
+    peers_reason(why, dispatch_is_cut_off(c->dispatch), "channels: every sender account is down");
     peers_reason(why, !db_is_up(c->accept_db) || !db_is_up(c->work_db), "database: not connected");
     peers_reason(why, !c->schema_good, "database: schema not checked yet");
     peers_reason(why, c->draining, "draining");
@@ -449,6 +502,7 @@ static void metrics(void *work)
     c->broker_reconnects = broker;
     c->db_reconnects = db;
     metric_set(c->metrics, &METRIC_IN_FLIGHT, (double)dispatch_in_flight(c->dispatch), NULL, NULL);
+    metric_set(c->metrics, &METRIC_BLOCKED, broker_is_blocked(c->outlet) ? 1 : 0, NULL, NULL);
 }
 
 const struct daemon_handlers CONSUMER_HANDLERS = {

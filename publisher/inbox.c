@@ -391,6 +391,8 @@ static void on_applied(void *arg, const struct db_result *r, const struct err *e
         statement_failed(i, "could not apply receipts, will try again", e);
         return;
     }
+    if (db_int(r, 0, 0) > 0)
+        CRASH_POINT("publisher-receipts-applied");
     if (!db_is_null(r, 0, 2) && db_int(r, 0, 2) < next_ms)
         next_ms = db_int(r, 0, 2);
     if (i->open)

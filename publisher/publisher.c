@@ -1,4 +1,4 @@
-/* Wires intake, outbox and the connections to the daemon: start, ready, drain. Decides nothing about a
+/* Wires inbox, intake, outbox and the connections to the daemon: start, ready, drain. Decides nothing about a
  * job. */
 #include "publisher/publisher.h"
 
@@ -6,13 +6,18 @@
 
 #include "base/arena.h"
 #include "base/log.h"
+#include "domain/alert.h"
 #include "domain/families.h"
 #include "domain/peers.h"
 #include "domain/schema.h"
+#include "domain/standstill.h"
 #include "io/broker.h"
 #include "io/db.h"
+#include "publisher/backlog.h"
+#include "publisher/inbox.h"
 #include "publisher/intake.h"
 #include "publisher/outbox.h"
+#include "publisher/retention.h"
 
 enum { QUEUE_POLL_MS = 15000 };
 
@@ -22,15 +27,20 @@ struct publisher {
     char owner[PEERS_OWNER_SIZE];
     struct topology topology;
     struct broker *broker;
-    struct db *claim_db, *record_db;
+    struct db *claim_db, *record_db, *inbox_db;
+    struct inbox *inbox;
     struct intake *intake;
     struct outbox *outbox;
+    struct retention *retention;
+    struct alerts *alerts;
+    struct backlog *backlog;
     struct schema_check schema;
     bool schema_asked, schema_good;
     bool ready_once;
     bool draining, finished;
     struct loop_timer *queue_timer;
     bool queues_known, queue_exists;
+    struct standstill unread; /* requests wait and no agent reads them */
     struct log_gate down_gate;
     uint64_t broker_reconnects, db_reconnects;
 };
@@ -96,8 +106,12 @@ static void on_schema(void *arg, const struct err *e)
     p->schema_asked = false;
     if (!e) {
         p->schema_good = true;
-        if (!p->draining)
+        if (!p->draining) {
             intake_open(p->intake);
+            inbox_open(p->inbox);
+            retention_open(p->retention);
+            backlog_open(p->backlog);
+        }
     } else if (e->class == ERR_CONFIG) {
         daemon_fail(p->daemon, e);
     } /* anything else: on_down follows, and on_up asks again */
@@ -138,10 +152,25 @@ static void on_record_db_up(void *arg)
     (void)arg;
 }
 
-static void on_record_db_down(void *arg, const struct err *why)
+static void on_inbox_db_up(void *arg)
+{
+    struct publisher *p = arg;
+
+    inbox_wake(p->inbox);
+}
+
+static void on_inbox_notify(void *arg)
+{
+    struct publisher *p = arg;
+
+    inbox_wake(p->inbox);
+}
+
+/* What is wrong with the database, the first connection says. */
+static void on_other_db_down(void *arg, const struct err *why)
 {
     (void)arg;
-    log_debug("second database connection lost", log_str("reason", why->text));
+    log_debug("further database connection lost", log_str("reason", why->text));
 }
 
 static void on_queues(void *arg, const struct broker_queue_info *infos, size_t count, const struct err *e)
@@ -154,6 +183,10 @@ static void on_queues(void *arg, const struct broker_queue_info *infos, size_t c
         metric_set(p->metrics, &METRIC_QUEUE_CONSUMERS, infos[i].consumers, infos[i].queue, NULL);
         p->queue_exists = infos[i].exists;
         p->queues_known = true;
+        (void)standstill_look(&p->unread, infos[i].messages > 0 && infos[i].consumers == 0, 0,
+                              loop_now_ms(daemon_loop(p->daemon)));
+        if (p->unread.is_waiting)
+            loop_timer_start(p->queue_timer, STANDSTILL_LOOK_MS);
     }
 }
 
@@ -169,7 +202,7 @@ static void on_queue_timer(void *arg)
 static void count_reconnects(struct publisher *p)
 {
     uint64_t broker = broker_reconnects(p->broker),
-             db = db_reconnects(p->claim_db) + db_reconnects(p->record_db);
+             db = db_reconnects(p->claim_db) + db_reconnects(p->record_db) + db_reconnects(p->inbox_db);
 
     metric_add(p->metrics, &METRIC_RECONNECTS, (double)(broker - p->broker_reconnects), "broker", NULL);
     metric_add(p->metrics, &METRIC_RECONNECTS, (double)(db - p->db_reconnects), "database", NULL);
@@ -181,14 +214,18 @@ static void on_turn(void *arg)
 {
     struct publisher *p = arg;
 
-    if (!p->ready_once && p->schema_good && broker_is_up(p->broker) && db_is_up(p->record_db)) {
+    if (!p->ready_once && p->schema_good && broker_is_up(p->broker) && db_is_up(p->record_db) &&
+        db_is_up(p->inbox_db)) {
         p->ready_once = true;
         daemon_ready(p->daemon, "taking jobs");
         on_queue_timer(p);
     }
+    inbox_turn(p->inbox);
     intake_turn(p->intake);
     outbox_turn(p->outbox);
-    if (p->draining && !p->finished && intake_is_idle(p->intake) && outbox_is_idle(p->outbox)) {
+    retention_turn(p->retention);
+    if (p->draining && !p->finished && inbox_is_idle(p->inbox) && intake_is_idle(p->intake) &&
+        outbox_is_idle(p->outbox)) {
         p->finished = true;
         daemon_finished(p->daemon);
     }
@@ -206,7 +243,11 @@ static void connect_servers(struct publisher *p)
                                              .on_refused = on_db_refused,
                                              .on_notify = on_notify};
     static const struct db_handlers RECORD = {
-        .on_up = on_record_db_up, .on_down = on_record_db_down, .on_refused = on_db_refused};
+        .on_up = on_record_db_up, .on_down = on_other_db_down, .on_refused = on_db_refused};
+    static const struct db_handlers INBOX = {.on_up = on_inbox_db_up,
+                                             .on_down = on_other_db_down,
+                                             .on_refused = on_db_refused,
+                                             .on_notify = on_inbox_notify};
     struct loop *loop = daemon_loop(p->daemon);
     const struct config *c = daemon_config(p->daemon);
     struct broker_settings broker = peers_broker_settings(c, "agwb-publisher");
@@ -219,6 +260,8 @@ static void connect_servers(struct publisher *p)
     p->record_db = db_new(loop, &db, &RECORD, p);
     db.listen_channel = c->database.listen ? INTAKE_CHANNEL : NULL;
     p->claim_db = db_new(loop, &db, &CLAIM, p);
+    db.listen_channel = c->database.listen ? INBOX_CHANNEL : NULL;
+    p->inbox_db = db_new(loop, &db, &INBOX, p);
 }
 
 static int start(struct daemon *d, void **work, struct err *e)
@@ -243,6 +286,17 @@ static int start(struct daemon *d, void **work, struct err *e)
                                                  .db = p->claim_db,
                                                  .outbox = p->outbox,
                                                  .owner = p->owner});
+    p->alerts = alerts_new(daemon_loop(d), daemon_config(d), "agwb-publisher");
+    p->backlog = backlog_new(&(struct backlog_deps){
+        .loop = daemon_loop(d), .config = daemon_config(d), .db = p->record_db, .alerts = p->alerts});
+    p->retention = retention_new(&(struct retention_deps){
+        .loop = daemon_loop(d), .config = daemon_config(d), .metrics = p->metrics, .db = p->record_db});
+    p->inbox = inbox_new(&(struct inbox_deps){.loop = daemon_loop(d),
+                                              .config = daemon_config(d),
+                                              .metrics = p->metrics,
+                                              .db = p->inbox_db,
+                                              .intake = p->intake,
+                                              .owner = p->owner});
     p->queue_timer = loop_timer_new(daemon_loop(d), on_queue_timer, p);
     loop_on_turn(daemon_loop(d), on_turn, p);
     *work = p;
@@ -254,7 +308,9 @@ static void drain(void *work)
     struct publisher *p = work;
 
     p->draining = true;
+    inbox_close(p->inbox);
     intake_close(p->intake);
+    retention_close(p->retention);
     loop_again(daemon_loop(p->daemon));
 }
 
@@ -263,11 +319,16 @@ static void stop(void **work)
     struct publisher *p = *work;
 
     loop_timer_free(&p->queue_timer);
+    inbox_free(&p->inbox);
     intake_free(&p->intake);
     outbox_free(&p->outbox);
     broker_free(&p->broker);
     db_free(&p->claim_db);
     db_free(&p->record_db);
+    db_free(&p->inbox_db);
+    retention_free(&p->retention);
+    backlog_free(&p->backlog);
+    alerts_free(&p->alerts);
     free(p);
     *work = NULL;
 }
@@ -277,6 +338,7 @@ static void reloaded(void *work)
     struct publisher *p = work;
 
     intake_wake(p->intake);
+    inbox_wake(p->inbox);
 }
 
 static bool ready(void *work, struct buf *why)
@@ -287,7 +349,9 @@ static bool ready(void *work, struct buf *why)
     peers_reason(why, broker_is_up(p->broker) && broker_is_blocked(p->broker),
                  "broker: blocked by a resource alarm");
     peers_reason(why, p->queues_known && !p->queue_exists, "broker: the agent queue is missing");
-    peers_reason(why, !db_is_up(p->claim_db) || !db_is_up(p->record_db), "database: not connected");
+    peers_reason(why, p->unread.is_reached, "agent: requests wait and nobody reads the agent queue");
+    peers_reason(why, !db_is_up(p->claim_db) || !db_is_up(p->record_db) || !db_is_up(p->inbox_db),
+                 "database: not connected");
     peers_reason(why, !p->schema_good, "database: schema not checked yet");
     peers_reason(why, p->draining, "draining");
     return why->len == 0;
@@ -299,6 +363,7 @@ static void metrics(void *work)
 
     count_reconnects(p);
     metric_set(p->metrics, &METRIC_IN_FLIGHT, (double)outbox_in_flight(p->outbox), NULL, NULL);
+    metric_set(p->metrics, &METRIC_BLOCKED, broker_is_blocked(p->broker) ? 1 : 0, NULL, NULL);
 }
 
 const struct daemon_handlers PUBLISHER_HANDLERS = {

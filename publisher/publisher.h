@@ -1,5 +1,5 @@
-/* The publisher's wiring: two database connections (claim + listen, record), one broker connection, intake
- * and outbox between them. */
+/* The publisher's wiring: three database connections (claim jobs, record them, inbox), one broker connection;
+ * intake, outbox and inbox between them. */
 #ifndef AGWB_PUBLISHER_PUBLISHER_H
 #define AGWB_PUBLISHER_PUBLISHER_H
 

@@ -49,6 +49,16 @@ static const struct metric_family build_info = {
     .kind = METRIC_GAUGE,
     .labels = {"version"},
 };
+static const struct metric_family start_time = {
+    .name = "agwb_start_time_seconds",
+    .help = "When the process started, in Unix seconds.",
+    .kind = METRIC_GAUGE,
+};
+static const struct metric_family ready = {
+    .name = "agwb_ready",
+    .help = "1 while /readyz answers 200; 0 while it says what is missing.",
+    .kind = METRIC_GAUGE,
+};
 
 /* --- phases --- */
 static const struct {
@@ -162,14 +172,6 @@ static void on_reload_signal(void *arg, int signo)
 }
 
 /* --- status and watchdog --- */
-static void on_metrics(void *arg, struct buf *out)
-{
-    struct daemon *d = arg;
-    if (d->program->handlers.metrics)
-        d->program->handlers.metrics(d->work);
-    metrics_write(d->metrics, out);
-}
-
 static bool on_ready(void *arg, struct buf *why)
 {
     struct daemon *d = arg;
@@ -177,6 +179,18 @@ static bool on_ready(void *arg, struct buf *why)
         return d->program->handlers.ready(d->work, why);
     buf_add_str(why, phases[d->phase].name);
     return false;
+}
+
+static void on_metrics(void *arg, struct buf *out)
+{
+    struct daemon *d = arg;
+    struct buf why;
+    buf_init(&why, 1 << 16);
+    metric_set(d->metrics, &ready, on_ready(d, &why) ? 1 : 0, NULL, NULL);
+    buf_fini(&why);
+    if (d->program->handlers.metrics)
+        d->program->handlers.metrics(d->work);
+    metrics_write(d->metrics, out);
 }
 
 /* Fires from the loop, so that a loop that hangs is silent. */
@@ -213,6 +227,9 @@ static void set_up(struct daemon *d)
     d->metrics = metrics_new();
     metrics_register(d->metrics, &build_info);
     metric_set(d->metrics, &build_info, 1, AGWB_VERSION, NULL);
+    metrics_register(d->metrics, &start_time);
+    metric_set(d->metrics, &start_time, (double)clock_wall_ms() / 1000.0, NULL, NULL);
+    metrics_register(d->metrics, &ready);
     d->drain_timer = loop_timer_new(d->loop, on_drain_timeout, d);
     d->watchdog_timer = loop_timer_new(d->loop, on_watchdog, d);
     loop_on_signal(d->loop, SIGTERM, on_stop_signal, d);

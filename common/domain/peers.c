@@ -43,6 +43,20 @@ struct db_settings peers_db_settings(const struct config *c, const char *name)
     };
 }
 
+struct db_result *peers_ask(struct db_session *db, const char *sql, const struct db_params *p, struct err *e)
+{
+    struct err why = {.class = ERR_NONE};
+    struct db_result *r = db_session_query(db, sql, p, &why);
+
+    if (r)
+        return r;
+    if (why.class == ERR_CONFIG)
+        err_set(e, ERR_CONFIG, why.code, "%s: run agwb-publisher migrate?", why.text);
+    else
+        err_set(e, why.class == ERR_TEMPORARY ? ERR_UNAVAILABLE : why.class, why.code, "%s", why.text);
+    return NULL;
+}
+
 void peers_owner(const char *program, char out[PEERS_OWNER_SIZE])
 {
     char host[64] = "";

@@ -12,6 +12,11 @@
 struct broker_settings peers_broker_settings(const struct config *c, const char *name);
 struct db_settings peers_db_settings(const struct config *c, const char *name);
 
+/* For commands, which nobody starts again: one statement, whose failure is told as what a person can act on.
+ * NULL and err: ERR_CONFIG says to migrate, what a daemon would wait for is ERR_UNAVAILABLE. The result is
+ * the caller's. */
+struct db_result *peers_ask(struct db_session *db, const char *sql, const struct db_params *p, struct err *e);
+
 /* "agwb-publisher:host:pid:random": unique for each start of a process, since a lease must not outlive its
  * owner. */
 enum { PEERS_OWNER_SIZE = 128 };

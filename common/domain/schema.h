@@ -7,7 +7,7 @@
 #include "io/db.h"
 
 /* The newest schemas/sql migration; a test compares the two. */
-enum { SCHEMA_VERSION = 6 };
+enum { SCHEMA_VERSION = 9 };
 
 /* e is NULL when the schema is there and new enough; ERR_CONFIG names the way out; ERR_TEMPORARY: could
  * not be asked. */

@@ -119,6 +119,9 @@ void db_session_close(struct db_session **ds);
 struct db_result *db_session_query(struct db_session *ds, const char *sql, const struct db_params *p,
                                    struct err *e);
 void db_result_free(struct db_result **r);
+/* Waits for a notification of a channel that a LISTEN of this session named: 1, or 0 when none came in time;
+ * -1 and err. */
+int db_session_wait(struct db_session *ds, int64_t timeout_ms, struct err *e) MUST_CHECK;
 /* A script of several statements without parameters or results (simple protocol, one implicit transaction
  * unless it says BEGIN itself). */
 int db_session_script(struct db_session *ds, const char *sql, struct err *e) MUST_CHECK;

@@ -144,3 +144,20 @@ int db_session_script(struct db_session *ds, const char *sql, struct err *e)
     PQclear(pg);
     return rc;
 }
+
+int db_session_wait(struct db_session *ds, int64_t timeout_ms, struct err *e)
+{
+    int64_t deadline_at = clock_mono_ms() + timeout_ms;
+    for (;;) {
+        if (PQconsumeInput(ds->conn) == 0) {
+            db_lost_error(ds->conn, e);
+            return -1;
+        }
+        PGnotify *n = PQnotifies(ds->conn);
+        PQfreemem(n);
+        if (n != NULL)
+            return 1;
+        if (wait_socket(ds->conn, PGRES_POLLING_READING, deadline_at) != 0)
+            return 0;
+    }
+}

@@ -1,6 +1,20 @@
 -- The specs' business tables, as far as the pair needs them. Safe on a database that already has them: nothing is dropped or
 -- retyped, added columns are nullable or defaulted. Other programs read and write these.
 
+-- Supabase gives whoever has its public key every right on a new table of public: those made here are closed until somebody writes policies for them.
+do $$
+declare
+    v_table text;
+begin
+    foreach v_table in array array['workspaces', 'customer_profiles', 'conversations', 'messages', 'ai_response_queue', 'usage_logs'] loop
+        if to_regrole('anon') is not null and to_regclass(v_table) is null then
+            execute format('create table %I (id uuid primary key default gen_random_uuid(), created_at timestamptz not null default now())', v_table);
+            execute format('alter table %I enable row level security', v_table);
+        end if;
+    end loop;
+end
+$$;
+
 create table if not exists workspaces (
     id         uuid primary key default gen_random_uuid(),
     created_at timestamptz not null default now()

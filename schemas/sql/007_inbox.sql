@@ -16,6 +16,7 @@ begin
     -- Supabase gives whoever has its public key every right on a new table of public. Raw webhooks hold keys and what people wrote.
     for v_role in select r.rolname from pg_roles r where r.rolname in ('anon', 'authenticated') loop
         execute format('revoke all on webhook_inbox from %I', v_role);
+        alter table webhook_inbox enable row level security;
     end loop;
 end
 $$;
