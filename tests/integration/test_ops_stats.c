@@ -3,7 +3,9 @@
 #include "wire.h"
 
 #include <signal.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct buf output; /* of the latest command */
@@ -156,9 +158,10 @@ static void test_stats_watch(struct pair *p)
 {
     pair_start_publisher_ready(p);
     struct process *watch = &p->more[1];
-    char program[PATH_SIZE];
+    char relative[PATH_SIZE], program[PATH_MAX];
     struct buf out;
-    snprintf(program, sizeof program, "%s/agwb-publisher", sandbox_value("BUILD"));
+    snprintf(relative, sizeof relative, "%s/agwb-publisher", sandbox_value("BUILD"));
+    assert_non_null(realpath(relative, program)); /* it is started in another folder */
     process_start(watch, p->dir, "watch",
                   (const char *const[]){program, "-c", p->config, "stats", "--json", "--watch", "1", NULL});
     size_t lines = 0;

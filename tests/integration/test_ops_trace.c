@@ -38,6 +38,8 @@ static void answer_one(struct pair *p, const char **job)
     pair_start_publisher_ready(p);
     pair_start_consumer_ready(p);
     *job = job_add(p, 1, "my secret wish");
+    WAIT_UNTIL(job_count(p, "published_at is not null") ==
+               1); /* or a fast agent's reply is accepted before that */
     WAIT_UNTIL(wire_agent_step(p));
     WAIT_UNTIL(job_count(p, "status = 'complete'") == 1);
 }
