@@ -8,6 +8,7 @@
 
 static const char FIXTURE[] =
     "create schema test;"
+    "grant usage on schema test to public;" /* a test's triggers run as the programs' roles */
     "create function test.id(p_kind int, n int) returns uuid language sql immutable as $$"
     "  select ('00000000-0000-4000-800' || p_kind || '-' || lpad(n::text, 12, '0'))::uuid $$;"
     "create function test.contact(n int) returns uuid language sql as $$"

@@ -68,6 +68,41 @@ static void test_start_wrong_database(struct pair *p)
     assert_both_refuse(p, url, (const char *const[]){"nobody", "does not exist", NULL});
 }
 
+/* The sandbox's server asks one role only for its password. It is neither's own, but a member of both. */
+static void test_start_wrong_database_password(struct pair *p)
+{
+    static const char secret[] = "n0t-the-password";
+    const char *at = strchr(p->url, '@');
+    char url[400];
+    struct buf log;
+
+    sql_run(p, "drop role if exists with_password");
+    sql_run(p, "create role with_password login password 'correct' in role agwb_publisher, agwb_consumer");
+    snprintf(url, sizeof url, "database.url=postgresql://with_password:%s%s", secret, at);
+    assert_both_refuse(
+        p, url, (const char *const[]){"127.0.0.1", "password authentication failed", "with_password", NULL});
+    file_read(p->more[0].log, &log);
+    assert_null(strstr(buf_str(&log), secret));
+    buf_fini(&log);
+    snprintf(url, sizeof url, "database.url=postgresql://with_password%s", at);
+    assert_both_refuse(p, url, (const char *const[]){"no password supplied", NULL});
+
+    snprintf(url, sizeof url, "database.url=postgresql://with_password:correct%s", at);
+    pair_set(p, url);
+    pair_start_publisher_ready(p);
+    pair_start_consumer_ready(p);
+    sql_run(p, "alter role with_password password 'changed'"); /* while they run: that may be put right */
+    sql_run(p, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'with_password'");
+    WAIT_UNTIL(!pair_is_ready(&p->publisher, p->publisher_port) &&
+               !pair_is_ready(&p->consumer, p->consumer_port));
+    sql_run(p, "alter role with_password password 'correct'");
+    WAIT_UNTIL(pair_is_ready(&p->publisher, p->publisher_port) &&
+               pair_is_ready(&p->consumer, p->consumer_port));
+    assert_int_equal(process_end(&p->publisher), 0);
+    assert_int_equal(process_end(&p->consumer), 0);
+    sql_run(p, "drop role with_password");
+}
+
 static void test_start_missing_migration(struct pair *p)
 {
     sql_run(p,
@@ -184,6 +219,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         PAIR_TEST(test_start_wrong_broker_credentials),
         PAIR_TEST(test_start_wrong_database),
+        PAIR_TEST(test_start_wrong_database_password),
         PAIR_TEST(test_start_missing_migration),
         PAIR_TEST(test_start_migrate_again),
         PAIR_TEST(test_start_migrate_changed_files),
