@@ -127,9 +127,15 @@ static int64_t requests_of(const struct pair *p, size_t i)
 
 /* --- checks --- */
 
+/* Attempts that a test writes beside those that were made. */
+#define MADE_UP "made up"
+
 static int64_t attempts_of(struct pair *p, size_t i)
 {
-    return sql_int(p, "select count(*) from agwb.delivery_attempts where message_id = '%s'", id_of(i));
+    return sql_int(p,
+                   "select count(*) from agwb.delivery_attempts where message_id = '%s' and detail is "
+                   "distinct from '" MADE_UP "'",
+                   id_of(i));
 }
 
 static bool is_retried(size_t i)
@@ -152,10 +158,13 @@ static void check_attempt(struct pair *p, const char *name, size_t i, int n, enu
 {
     const struct outcome_row *row = &table.rows[i];
     char expected[160];
-    const char *is = sql_text(p,
-                              "select outcome || ' ' || provider_code || ' ' || disposition from "
-                              "agwb.delivery_attempts where message_id = '%s' order by id limit 1 offset %d",
-                              id_of(i), n);
+    const char *is =
+        sql_text(p,
+                 "select outcome || ' ' || provider_code || ' ' || disposition from "
+                 "agwb.delivery_attempts where message_id = '%s' and detail is distinct from '" MADE_UP
+                 "' order by id limit 1 "
+                 "offset %d",
+                 id_of(i), n);
 
     snprintf(expected, sizeof expected, "%s %s %s", outcome_name(outcome), row->code, disposition);
     if (strcmp(is, expected) != 0)
@@ -336,6 +345,23 @@ static void check_receipt(struct pair *p, const char *name, size_t i, int n, con
     check_attempt(p, name, i, n, outcome_of_receipt(table.rows[i].outcome), disposition);
 }
 
+/* The provider takes it for the last time it may be sent: what counts is how often it was. */
+static void make_last_sent(struct pair *p, size_t i)
+{
+    int tries = table.rows[i].tries ? table.rows[i].tries : LADDER_TRIES;
+
+    sql_run(
+        p,
+        "insert into agwb.delivery_attempts (message_id, fence, account, part, started_at, ended_at, "
+        "outcome, "
+        "disposition, detail) select message_id, fence, account, part, now(), now(), outcome, disposition, "
+        "'" MADE_UP
+        "' from agwb.delivery_attempts, generate_series(3, %d) where message_id = '%s' and outcome = "
+        "'DELIVERED'",
+        tries, id_of(i));
+    make_last(p, i);
+}
+
 static void first_receipts(struct pair *p, const struct subject *s, size_t first, size_t end)
 {
     struct buf values;
@@ -364,7 +390,7 @@ static void last_receipts(struct pair *p, const struct subject *s, size_t first,
     for (size_t i = first; i < end; i++) {
         if (!is_retried(i))
             continue;
-        make_last(p, i);
+        make_last_sent(p, i);
         WAIT_UNTIL(attempts_of(p, i) == 3);
         add_receipt(&values, i);
     }
