@@ -208,7 +208,8 @@ static void log_message(const struct inbox_row *row, const struct webhook_messag
 {
     char masked[CONTACT_MASK_SIZE];
 
-    log_info("webhook message", log_str("provider", row->provider), log_str("account", row->account_name),
+    log_info("webhook message", log_str("provider", row->provider),
+             log_str("account", inbox_row_account(row, m->other)),
              log_str("contact", inbox_mask_sender(m, masked)), log_str("channel", channel_name(m->channel)),
              log_str("result", db_text(r, n, RESULT_WORD)),
              log_str("messageId", db_is_null(r, n, RESULT_JOB) ? NULL : db_text(r, n, RESULT_JOB)),
@@ -220,10 +221,11 @@ static void log_receipt(const struct inbox_row *row, const struct webhook_receip
 {
     char masked[CONTACT_MASK_SIZE];
 
-    log_info("receipt", log_str("provider", row->provider), log_str("account", row->account_name),
+    log_info("receipt", log_str("provider", row->provider),
+             log_str("account", inbox_row_account(row, receipt->other)),
              log_str("contact", receipt->recipient ? contact_mask(receipt->recipient, masked) : NULL),
              log_str("status", receipt_status_name(receipt->status)),
-             log_str("provider_message_id", receipt->external_id), log_str("code", receipt->code),
+             log_str("providerId", receipt->external_id), log_str("code", receipt->code),
              log_str("inboxId", row->id));
 }
 

@@ -74,6 +74,28 @@ static const char *events_fault(const struct webhook_events *ev)
     return fault;
 }
 
+/* What is for another account than the row's, and not proven to be, is passed over. */
+static void tell_parts(const struct config *c, const struct webhook_provider *p, struct inbox_row *row)
+{
+    struct webhook_events *ev = &row->events;
+    size_t messages = 0, receipts = 0;
+
+    for (size_t i = 0; i < ev->message_count; i++) {
+        struct webhook_message m = ev->messages[i];
+        if (webhook_is_proven_part(c, p, row->account, m.hint, &m.other))
+            ev->messages[messages++] = m;
+    }
+    for (size_t i = 0; i < ev->receipt_count; i++) {
+        struct webhook_receipt r = ev->receipts[i];
+        if (webhook_is_proven_part(c, p, row->account, r.hint, &r.other))
+            ev->receipts[receipts++] = r;
+    }
+    if (messages < ev->message_count || receipts < ev->receipt_count)
+        webhook_ignore(ev, "what is for another account than the first part's, and not proven by its secret");
+    ev->message_count = messages;
+    ev->receipt_count = receipts;
+}
+
 static int parse(const struct config *c, const struct webhook_provider *p, const struct webhook_row *w,
                  struct inbox_row *row, struct arena *a, struct err *e)
 {
@@ -90,6 +112,8 @@ static int parse(const struct config *c, const struct webhook_provider *p, const
     }
     if (p->parse(w, row->account, &row->events, e) != 0)
         return -1;
+    if (!w->account || w->account[0] == '\0')
+        tell_parts(c, p, row);
     fault = events_fault(&row->events);
     return fault ? err_set(e, ERR_DATA, 0, "%s", fault) : 0;
 }
@@ -120,18 +144,15 @@ static int read_events(const struct config *c, const struct webhook_provider *p,
 void inbox_row_read(const struct config *c, const struct inbox_claim *claim, struct arena *a,
                     struct inbox_row *row)
 {
-    const struct webhook_provider *p = webhook_find(c, claim->provider, claim->account);
     struct err e = {.class = ERR_NONE};
+    const struct webhook_provider *p = webhook_find(c, claim->provider, claim->account, &e);
 
     *row = (struct inbox_row){.provider = p ? p->name : "other", .events.arena = a};
     memcpy(row->id, claim->id, sizeof row->id);
     row->account_name = arena_strdup(a, claim->account);
     if (claim->fault) {
         inbox_row_fail(row, a, claim->fault);
-    } else if (!p) {
-        err_set(&e, ERR_DATA, 0, "unknown provider '%.100s'", claim->provider);
-        inbox_row_fail(row, a, e.text);
-    } else if (read_events(c, p, claim, a, row, &e) != 0) {
+    } else if (!p || read_events(c, p, claim, a, row, &e) != 0) {
         inbox_row_fail(row, a, e.text);
     } else {
         row->result = row->events.message_count + row->events.receipt_count > 0 ? INBOX_DONE : INBOX_IGNORED;
@@ -173,13 +194,18 @@ static void add_int(struct buf *b, const char *key, int64_t value)
     buf_printf(b, "%" PRId64, value);
 }
 
-static void add_origin(struct buf *b, const struct inbox_row *row)
+const char *inbox_row_account(const struct inbox_row *row, const struct config_account *other)
+{
+    return other ? other->name : row->account_name;
+}
+
+static void add_origin(struct buf *b, const struct inbox_row *row, const struct config_account *other)
 {
     separate(b);
     buf_add_char(b, '{');
     add_text(b, "row", row->id, UUID_TEXT_LEN);
     add_text(b, "provider", row->provider, MESSAGE_MAX_WORD);
-    add_text(b, "account", row->account_name, MESSAGE_MAX_WORD);
+    add_text(b, "account", inbox_row_account(row, other), MESSAGE_MAX_WORD);
 }
 
 static void add_workspaces(struct buf *b, const struct config_account *account)
@@ -237,8 +263,8 @@ static const char *wish_name(enum webhook_wish wish)
 
 static void write_message(const struct inbox_row *row, const struct webhook_message *m, struct buf *b)
 {
-    add_origin(b, row);
-    add_workspaces(b, row->account);
+    add_origin(b, row, m->other);
+    add_workspaces(b, m->other ? m->other : row->account);
     add_text(b, "externalId", m->external_id, ID_MAX_CHARS);
     add_text(b, "channel", channel_name(m->channel), MESSAGE_MAX_WORD);
     add_text(b, "number", m->number, CONTACT_E164_MAX);
@@ -266,7 +292,7 @@ void inbox_row_write_receipts(const struct inbox_row *row, struct buf *out)
 {
     for (size_t i = 0; i < row->events.receipt_count; i++) {
         const struct webhook_receipt *r = &row->events.receipts[i];
-        add_origin(out, row);
+        add_origin(out, row, r->other);
         add_text(out, "externalId", r->external_id, ID_MAX_CHARS);
         add_text(out, "ourId", r->our_id, ID_MAX_CHARS);
         add_text(out, "recipient", r->recipient, ADDRESS_MAX_CHARS);

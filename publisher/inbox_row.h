@@ -45,6 +45,8 @@ void inbox_row_fail(struct inbox_row *row, struct arena *a, const char *reason);
 void inbox_row_write_messages(const struct inbox_row *row, struct buf *out);
 void inbox_row_write_receipts(const struct inbox_row *row, struct buf *out);
 
+/* The account of a message or receipt, of which `other` is what it says itself; NULL: none. */
+const char *inbox_row_account(const struct inbox_row *row, const struct config_account *other);
 /* A message's sender as the log may name it. Returns out. */
 const char *inbox_mask_sender(const struct webhook_message *m, char out[CONTACT_MASK_SIZE]);
 

@@ -138,9 +138,9 @@ const char *baileys_recipient(const struct json_node *key, struct arena *a)
 
 static bool set_sender(struct webhook_events *ev, const struct json_node *key, struct webhook_message *m)
 {
-    const char *const known[] = {json_str(json_member(key, "cleanedSenderPn")),
-                                 json_str(json_member(key, "senderPn")),
-                                 json_str(json_member(key, "remoteJidAlt"))};
+    const char *const known[] = {
+        json_str(json_member(key, "cleanedSenderPn")), json_str(json_member(key, "senderPn")),
+        json_str(json_member(key, "remoteJidAlt")), json_str(json_member(key, "senderLid"))};
 
     if (json_true(json_member(key, "fromMe"))) {
         webhook_ignore(ev, "a message of our own");
@@ -200,7 +200,7 @@ void baileys_take_message(struct webhook_events *ev, const struct json_node *n)
         read_media(message, part, &m, a);
     if ((body == NULL || body[0] == '\0') && c != NULL)
         body = read_words(c, part, a);
-    payload_add_message(ev, &m, body);
+    payload_add_message(ev, &m, body, NULL);
 }
 
 void baileys_take_echo(struct webhook_events *ev, const struct json_node *n)

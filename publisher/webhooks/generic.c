@@ -194,7 +194,7 @@ static int take_message(struct webhook_events *ev, const struct reader *r)
     if (read_sender(r, &m) != 0 || read_files(r, &m, &files) != 0 ||
         read_id(r, "quotedId", &m.quoted_id) != 0 || read_time(r, &m.sent_ms) != 0)
         return -1;
-    payload_add_message(ev, &m, payload_with_files(text, &files, r->arena));
+    payload_add_message(ev, &m, text, &files);
     return 0;
 }
 

@@ -76,7 +76,7 @@ static void take_message(struct webhook_events *ev, const struct json_node *n,
     m.quoted_id = payload_id(json_path(message, "reply_to.mid"), a);
     m.sent_ms = payload_time_ms(json_member(n, "timestamp"));
     read_files(message, &m, &files, a);
-    payload_add_message(ev, &m, payload_with_files(json_str(json_member(message, "text")), &files, a));
+    payload_add_message(ev, &m, json_str(json_member(message, "text")), &files);
 }
 
 /* A button that was pressed. */
@@ -88,7 +88,7 @@ static void take_postback(struct webhook_events *ev, const struct json_node *n,
     m.external_id = payload_id(json_member(postback, "mid"), ev->arena);
     m.user_id = payload_id(json_path(n, "sender.id"), ev->arena);
     m.sent_ms = payload_time_ms(json_member(n, "timestamp"));
-    payload_add_message(ev, &m, json_str(json_member(postback, "title")));
+    payload_add_message(ev, &m, json_str(json_member(postback, "title")), NULL);
 }
 
 /* --- receipts --- */
@@ -157,6 +157,7 @@ static int parse(const struct webhook_row *row, const struct config_account *acc
         return -1;
     for (const struct json_node *entry = json_first(json_member(json_root(doc), "entry")); entry != NULL;
          entry = json_next(entry)) {
+        ev->hint = payload_id(json_member(entry, "id"), ev->arena);
         for (const struct json_node *n = json_first(json_member(entry, "messaging")); n != NULL;
              n = json_next(n))
             take_event(ev, n);

@@ -262,22 +262,6 @@ const char *payload_place(double latitude, double longitude, const char *name, c
     return payload_note("location", parts, sizeof parts / sizeof parts[0], a);
 }
 
-const char *payload_with_files(const char *text, const struct payload_files *f, struct arena *a)
-{
-    size_t size = (text == NULL ? 0 : strlen(text)) + 1;
-    char *out, *end;
-
-    if (f->count <= 1)
-        return text;
-    for (size_t i = 1; i < f->count; i++)
-        size += strlen(f->urls[i]) + sizeof "\n[file: ]";
-    out = end = arena_alloc(a, size);
-    end += snprintf(end, size, "%s", text == NULL ? "" : text);
-    for (size_t i = 1; i < f->count; i++)
-        end += snprintf(end, size - (size_t)(end - out), "%s[file: %s]", end == out ? "" : "\n", f->urls[i]);
-    return out;
-}
-
 /* --- addresses --- */
 
 const char *payload_number(const char *number_or_jid, struct arena *a)
@@ -322,6 +306,16 @@ static const char *hidden_jid(const char *jid, struct arena *a)
     return bare;
 }
 
+static const char *first_hidden(const char *jid, const char *const *known, size_t count, struct arena *a)
+{
+    for (size_t i = 0; contact_jid_kind_of(jid) != CONTACT_JID_LID; i++) {
+        if (i == count)
+            return NULL;
+        jid = known[i];
+    }
+    return hidden_jid(jid, a);
+}
+
 static const char *nobody(enum contact_jid_kind kind)
 {
     switch (kind) {
@@ -345,17 +339,17 @@ bool payload_set_person(struct webhook_events *ev, struct webhook_message *m, co
 {
     enum contact_jid_kind kind = contact_jid_kind_of(jid);
     const char *reason = nobody(kind);
-    const char *number = payload_number(jid, ev->arena);
+    const char *number = payload_number(jid, ev->arena), *hidden;
 
     if (reason != NULL && (kind != CONTACT_JID_NONE || number == NULL)) {
         webhook_ignore(ev, "%s", reason);
         return false;
     }
     m->number = number != NULL ? number : first_number(known, known_count, ev->arena);
-    if (m->number != NULL)
-        m->jid = user_jid(m->number, ev->arena);
-    else if (kind == CONTACT_JID_LID)
-        m->jid = hidden_jid(jid, ev->arena);
+    hidden = first_hidden(jid, known, known_count, ev->arena);
+    m->jid = m->number != NULL ? user_jid(m->number, ev->arena) : hidden;
+    if (m->user_id == NULL)
+        m->user_id = hidden;
     return true;
 }
 
@@ -372,6 +366,26 @@ const char *payload_recipient(const char *jid, const char *const *known, size_t 
 
 /* --- events --- */
 
+static const char *cleaned(const char *text, struct arena *a, size_t *cut_from)
+{
+    return text == NULL ? NULL : payload_text(text, strlen(text), a, cut_from);
+}
+
+/* The text with a link to each file but the first. */
+static const char *with_files(const char *text, const struct payload_files *f, struct arena *a)
+{
+    size_t size = (text == NULL ? 0 : strlen(text)) + 1;
+    char *out, *end;
+
+    for (size_t i = 1; i < f->count; i++)
+        size += strlen(f->urls[i]) + sizeof "\n[file: ]";
+    out = end = arena_alloc(a, size);
+    end += snprintf(end, size, "%s", text == NULL ? "" : text);
+    for (size_t i = 1; i < f->count; i++)
+        end += snprintf(end, size - (size_t)(end - out), "%s[file: %s]", end == out ? "" : "\n", f->urls[i]);
+    return out;
+}
+
 /* What stands for a message without words. */
 static const char *placeholder(const struct webhook_message *m, struct arena *a)
 {
@@ -383,7 +397,8 @@ static const char *placeholder(const struct webhook_message *m, struct arena *a)
     return text;
 }
 
-void payload_add_message(struct webhook_events *ev, const struct webhook_message *given, const char *text)
+void payload_add_message(struct webhook_events *ev, const struct webhook_message *given, const char *text,
+                         const struct payload_files *files)
 {
     struct webhook_message m = *given, *slot;
 
@@ -396,17 +411,20 @@ void payload_add_message(struct webhook_events *ev, const struct webhook_message
         return;
     }
     m.content_type = m.content_type == NULL ? "text" : m.content_type;
-    m.text = text == NULL ? NULL : payload_text(text, strlen(text), ev->arena, &m.cut_from);
+    m.text = cleaned(text, ev->arena, &m.cut_from);
+    if (m.text != NULL && m.wish == WISH_NONE)
+        m.wish = webhook_wish_of(m.channel, m.text);
+    if (files != NULL && files->count > 1)
+        m.text = cleaned(with_files(text, files, ev->arena), ev->arena, &m.cut_from);
     if (m.text == NULL && strcmp(m.content_type, "text") == 0) {
         webhook_ignore(ev, "a message without text");
         return;
     }
     if (m.cut_from > 0)
         webhook_ignore(ev, "a text is cut to %d KiB", PAYLOAD_TEXT_MAX / 1024);
-    if (m.text != NULL && m.wish == WISH_NONE)
-        m.wish = webhook_wish_of(m.channel, m.text);
     if (m.text == NULL)
         m.text = placeholder(&m, ev->arena);
+    m.hint = ev->hint;
     slot = webhook_add_message(ev);
     if (slot != NULL)
         *slot = m;
@@ -421,6 +439,8 @@ void payload_add_receipt(struct webhook_events *ev, const struct webhook_receipt
         return;
     }
     slot = webhook_add_receipt(ev);
-    if (slot != NULL)
-        *slot = *r;
+    if (slot == NULL)
+        return;
+    *slot = *r;
+    slot->hint = ev->hint;
 }

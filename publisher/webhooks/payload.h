@@ -40,16 +40,16 @@ const char *payload_note(const char *kind, const char *const *parts, size_t coun
 const char *payload_place(double latitude, double longitude, const char *name, const char *address,
                           struct arena *a);
 
-/* The files of one message: the first is its media, links to the others follow the text, a line each. */
+/* The files of one message: the first is its media, links to the others follow its text, a line each. */
 struct payload_files {
     const char *urls[MESSAGE_MAX_ATTACHMENTS];
     size_t count;
 };
-const char *payload_with_files(const char *text, const struct payload_files *f, struct arena *a);
 
 /* Sets number and jid of a WhatsApp user: from the first of `known` that is a number, else from jid, which
- * may hide it. NULLs in `known` are passed over. False, with the reason noted, when the jid is a group's, a
- * broadcast's, a channel's or nobody's. */
+ * may hide it; a hidden one (@lid), wherever it stands, is the user_id too, where there is no other, so that
+ * the person is known again when only one of the two comes. NULLs in `known` are passed over. False, with the
+ * reason noted, when the jid is a group's, a broadcast's, a channel's or nobody's. */
 bool payload_set_person(struct webhook_events *ev, struct webhook_message *m, const char *jid,
                         const char *const *known, size_t known_count);
 /* The same for the recipient of what we sent: E.164, a JID that hides the number, or NULL. */
@@ -57,8 +57,9 @@ const char *payload_recipient(const char *jid, const char *const *known, size_t 
 
 /* Adds a message whose members are set but for the text, which is given as it came (NULL = none): cleaned,
  * cut, replaced by "[image]" or the like, its wish told. Without an id, a sender or any content it is passed
- * over, and the reason noted. content_type NULL = "text". */
-void payload_add_message(struct webhook_events *ev, const struct webhook_message *given, const char *text);
+ * over, and the reason noted. content_type NULL = "text". files: NULL = none. */
+void payload_add_message(struct webhook_events *ev, const struct webhook_message *given, const char *text,
+                         const struct payload_files *files);
 void payload_add_receipt(struct webhook_events *ev, const struct webhook_receipt *r);
 
 /* A text as people write it: UTF-8 (what is none becomes U+FFFD) with '\n' and '\t' as the only control

@@ -156,7 +156,7 @@ static void take_message(struct webhook_events *ev, const struct form *f)
     m.wish = wish_of(form_value(f, "OptOutType"));
     read_files(f, &m, &files, a);
     text = read_text(f, &m, a);
-    payload_add_message(ev, &m, payload_with_files(text, &files, a));
+    payload_add_message(ev, &m, text, &files);
 }
 
 /* --- receipts --- */

@@ -134,7 +134,7 @@ static void take_message(struct webhook_events *ev, const struct json_node *payl
     m.sent_ms = payload_time_ms(json_member(payload, "timestamp"));
     m.quoted_id = payload_id(json_kind_of(reply) == JSON_OBJECT ? json_member(reply, "id") : reply, a);
     text = read_content(payload, &m, a);
-    payload_add_message(ev, &m, text);
+    payload_add_message(ev, &m, text, NULL);
 }
 
 /* --- receipts --- */

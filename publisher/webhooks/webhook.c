@@ -1,6 +1,7 @@
 /* The registry of providers, whose account a row is, and whether the sender is believed. */
 #include "publisher/webhooks/webhook.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -24,7 +25,7 @@ const char *webhook_header(const struct webhook_row *row, const char *name)
 {
     for (const struct json_node *n = json_first(row->headers); n != NULL; n = json_next(n)) {
         if (strcasecmp(json_key(n), name) == 0)
-            return json_str(n);
+            return json_str(json_kind_of(n) == JSON_ARRAY ? json_first(n) : n);
     }
     return NULL;
 }
@@ -138,6 +139,11 @@ static bool is_candidate(const struct webhook_provider *p, const struct config_a
     return find_own(a) == (p->account_provider == NULL ? NULL : p);
 }
 
+static bool is_said(const char *account)
+{
+    return account != NULL && account[0] != '\0';
+}
+
 static const struct webhook_provider *find_qr(const struct config *c, const char *account)
 {
     const struct webhook_provider *found = NULL;
@@ -145,7 +151,7 @@ static const struct webhook_provider *find_qr(const struct config *c, const char
     for (size_t i = 0; i < c->channels.account_count; i++) {
         const struct config_account *a = &c->channels.accounts[i];
         const struct webhook_provider *p = find_own(a);
-        if (strcmp(a->provider, QR) != 0 || (account != NULL && strcmp(a->name, account) != 0))
+        if (strcmp(a->provider, QR) != 0 || (is_said(account) && strcmp(a->name, account) != 0))
             continue;
         if (p == NULL || (found != NULL && found != p))
             return NULL;
@@ -154,14 +160,32 @@ static const struct webhook_provider *find_qr(const struct config *c, const char
     return found;
 }
 
-const struct webhook_provider *webhook_find(const struct config *c, const char *name, const char *account)
+/* "WhatsApp-Cloud" is "whatsapp_cloud". */
+static bool is_named(const char *name, const char *said)
 {
-    if (strcmp(name, QR) == 0)
-        return find_qr(c, account);
+    while (*name != '\0' && (*said == '-' ? '_' : tolower((unsigned char)*said)) == *name)
+        name++, said++;
+    return *name == *said;
+}
+
+const struct webhook_provider *webhook_find(const struct config *c, const char *name, const char *account,
+                                            struct err *e)
+{
+    if (is_named(QR, name)) {
+        const struct webhook_provider *qr = find_qr(c, account);
+        if (qr == NULL)
+            err_set(e, ERR_DATA, 0,
+                    "whether " QR " is evolution or waha is not clear: name the account, or that");
+        return qr;
+    }
     for (size_t i = 0; i < PROVIDER_COUNT; i++) {
-        if (strcmp(PROVIDERS[i]->name, name) == 0)
+        if (is_named(PROVIDERS[i]->name, name))
             return PROVIDERS[i];
     }
+    err_set(e, ERR_DATA, 0,
+            "unknown provider '%.*s': expected whatsapp_cloud, wasender, evolution, waha, " QR
+            ", twilio, instagram or generic",
+            (int)utf8_prefix(name, NAME_SHOWN), name);
     return NULL;
 }
 
@@ -188,7 +212,7 @@ const struct config_account *webhook_account(const struct config *c, const struc
     size_t count = 0;
 
     *e = (struct err){0};
-    if (row->account != NULL && row->account[0] != '\0')
+    if (is_said(row->account))
         return find_named(c, p, row->account, e);
     hint = p->account_hint == NULL ? NULL : p->account_hint(row, arena);
     for (size_t i = 0; i < c->channels.account_count; i++) {
@@ -248,20 +272,30 @@ static const char *secret_of(const struct webhook_provider *p, const struct conf
     return "";
 }
 
-static bool has_any_secret(const struct config *c, const struct webhook_provider *p)
+/* What Twilio signs begins with the URL it calls. An account always has its password for a secret; that alone
+ * asks for no checks as long as nobody has said what the URL is. */
+static bool has_password_only(const struct webhook_provider *p, const struct config_account *a,
+                              const struct policy *s)
+{
+    return p == &WEBHOOK_TWILIO && s->secret[0] == '\0' && s->url[0] == '\0' && a != NULL &&
+           a->webhook_secret == NULL && !config_account_option(a, "webhook_url", NULL) &&
+           !config_account_option(a, "status_callback", NULL);
+}
+
+static bool has_any_secret(const struct config *c, const struct webhook_provider *p, const struct policy *s)
 {
     for (size_t i = 0; i < c->channels.account_count; i++) {
         const struct config_account *a = &c->channels.accounts[i];
-        if (is_candidate(p, a) && secret_of(p, a, "")[0] != '\0')
+        if (is_candidate(p, a) && !has_password_only(p, a, s) && secret_of(p, a, "")[0] != '\0')
             return true;
     }
     return false;
 }
 
 static int refuse_unchecked(const struct config *c, const struct webhook_provider *p,
-                            const struct config_account *a, enum verify_policy verify, struct err *e)
+                            const struct config_account *a, const struct policy *s, struct err *e)
 {
-    if (verify == VERIFY_AUTO && (a != NULL || !has_any_secret(c, p)))
+    if (s->verify == VERIFY_AUTO && (a != NULL || !has_any_secret(c, p, s)))
         return 0;
     return err_set(e, ERR_DATA, 0, "there is no secret to check it with: webhooks.%s.secret, or an account's",
                    p->name);
@@ -285,14 +319,32 @@ static int verify_urls(const struct webhook_provider *p, const struct config_acc
     return rc;
 }
 
-/* What Twilio signs begins with the URL it calls. An account always has its password for a secret; that alone
- * asks for no checks as long as nobody has said what the URL is. */
-static bool has_password_only(const struct webhook_provider *p, const struct config_account *a,
-                              const struct policy *s)
+static const struct config_account *find_hinted(const struct config *c, const struct webhook_provider *p,
+                                                const char *hint)
 {
-    return p == &WEBHOOK_TWILIO && s->secret[0] == '\0' && s->url[0] == '\0' && a != NULL &&
-           a->webhook_secret == NULL && !config_account_option(a, "webhook_url", NULL) &&
-           !config_account_option(a, "status_callback", NULL);
+    for (size_t i = 0; i < c->channels.account_count; i++) {
+        const struct config_account *a = &c->channels.accounts[i];
+        if (is_candidate(p, a) && p->is_for(a, hint) == WEBHOOK_MATCH_YES)
+            return a;
+    }
+    return NULL;
+}
+
+bool webhook_is_proven_part(const struct config *c, const struct webhook_provider *p,
+                            const struct config_account *own, const char *hint,
+                            const struct config_account **other)
+{
+    const struct policy s = settings_of(c, p);
+    const struct config_account *found;
+
+    *other = NULL;
+    if (hint == NULL || (own != NULL && p->is_for(own, hint) != WEBHOOK_MATCH_NO))
+        return true;
+    found = find_hinted(c, p, hint);
+    if (found == NULL)
+        return own == NULL;
+    *other = found;
+    return s.verify == VERIFY_OFF || strcmp(secret_of(p, found, s.secret), secret_of(p, own, s.secret)) == 0;
 }
 
 int webhook_check_sender(const struct config *c, const struct webhook_provider *p,
@@ -305,7 +357,7 @@ int webhook_check_sender(const struct config *c, const struct webhook_provider *
         return 0;
     s.secret = secret_of(p, account, s.secret);
     if (s.secret[0] == '\0')
-        return refuse_unchecked(c, p, account, s.verify, e);
+        return refuse_unchecked(c, p, account, &s, e);
     rc = verify_urls(p, account, row, &s, e);
     if (rc <= 0)
         return rc;

@@ -18,11 +18,11 @@
 struct webhook_row {
     const char *provider;
     const char *account;             /* the account's name as the front end knows it; NULL = not said */
-    const struct json_node *headers; /* an object of strings, names in any case; NULL = none */
+    const struct json_node *headers; /* an object of strings or arrays of them; NULL = none */
     const char *body;                /* as it came, NUL-terminated beyond body_len */
     size_t body_len;
 };
-/* A header's value by its name, in any case; NULL when there is none. */
+/* A header's value by its name, in any case; of several the first; NULL when there is none. */
 const char *webhook_header(const struct webhook_row *row, const char *name);
 
 /* A person's wish about being written to, where the provider or a keyword says it. */
@@ -35,7 +35,8 @@ struct webhook_message {
     const char *number; /* E.164 */
     const char *jid;    /* a user's JID, or one that hides the number (@lid) */
     const char *email;
-    const char *user_id; /* the provider's own id of the person where it has one: BSUID, Instagram, visitor */
+    const char
+        *user_id; /* the provider's own id of the person where it has one: BSUID, Instagram, visitor, @lid */
     const char *name;
     const char *text; /* never empty: the caption, or "[image]", "[location: ...]" for what has no text */
     size_t cut_from;  /* characters the text had before it was cut to 64 KiB; 0 = it is whole */
@@ -45,6 +46,8 @@ struct webhook_message {
     const char *quoted_id; /* the provider's id of our message that it answers */
     int64_t sent_ms;       /* wall; 0 = not said */
     enum webhook_wish wish;
+    const char *hint;                   /* what its part of the payload says of the account; NULL = nothing */
+    const struct config_account *other; /* whose it is; NULL = the row's */
 };
 
 enum receipt_status { RECEIPT_SENT = 0, RECEIPT_DELIVERED, RECEIPT_READ, RECEIPT_FAILED };
@@ -61,6 +64,8 @@ struct webhook_receipt {
     enum receipt_status status;
     const char *code, *detail; /* FAILED: the provider's own code and words */
     int64_t at_ms;             /* wall; 0 = not said */
+    const char *hint;          /* as of a message */
+    const struct config_account *other;
 };
 
 enum { WEBHOOK_REASON_SIZE = 200, WEBHOOK_EVENTS_MAX = 1000 };
@@ -72,6 +77,7 @@ struct webhook_events {
     size_t message_count;
     struct webhook_receipt *receipts;
     size_t receipt_count;
+    const char *hint; /* for the parsers: of what is added from now on */
     /* The first thing that was passed over, or the first text that was cut, and why; "" = nothing was. */
     char ignored[WEBHOOK_REASON_SIZE];
     bool is_full; /* there were more than WEBHOOK_EVENTS_MAX: parse refuses the row */
@@ -106,15 +112,23 @@ struct webhook_provider {
 };
 
 /* By webhook_inbox.provider ("whatsapp_cloud", "wasender", "evolution", "waha", "twilio", "instagram",
- * "generic"); "whatsapp_qr" is the preset of the account it names, or of all such accounts. NULL when there
- * is none. */
-const struct webhook_provider *webhook_find(const struct config *c, const char *name, const char *account);
+ * "generic"), in any case and with '-' for '_'; "whatsapp_qr" is the preset of the account it names, or of
+ * all such accounts. NULL and ERR_DATA when there is none; e may be NULL. */
+const struct webhook_provider *webhook_find(const struct config *c, const char *name, const char *account,
+                                            struct err *e);
 /* The account a row is for: by its name, else by what the payload says, else the provider's default or only
  * one, unless its settings say that the payload is another's. NULL with e->class ERR_NONE: there is none
  * (nothing can be answered over it, but messages are taken in). NULL with ERR_DATA: the row names an account
  * that is not there, or is another provider's. */
 const struct config_account *webhook_account(const struct config *c, const struct webhook_provider *p,
                                              const struct webhook_row *row, struct arena *a, struct err *e);
+
+/* A batch may hold what is for several accounts of one app: *other is the one that a part's hint means, NULL
+ * = `own`, which is the row's. False: there is none, or what proved the row proves nothing of that account.
+ * Not for a row that names its account: whoever names it knows better. */
+bool webhook_is_proven_part(const struct config *c, const struct webhook_provider *p,
+                            const struct config_account *own, const char *hint,
+                            const struct config_account **other) MUST_CHECK;
 
 /* The policy and the secret of an account and its provider, applied: 0 = go on; -1 and ERR_DATA: refused, the
  * text says why (never with a secret in it). The secret: account.webhook_secret, else

@@ -168,7 +168,7 @@ static void take_message(const struct change *c, const struct json_node *n)
     m.content_type = TYPES[i].content_type;
     m.quoted_id = payload_id(json_path(n, "context.id"), a);
     m.sent_ms = payload_time_ms(json_member(n, "timestamp"));
-    payload_add_message(c->ev, &m, text);
+    payload_add_message(c->ev, &m, text, NULL);
 }
 
 /* --- statuses --- */
@@ -231,6 +231,7 @@ static void take_change(struct webhook_events *ev, const struct json_node *n)
         webhook_ignore(ev, "a notice of %.40s", field == NULL ? "nothing" : field);
         return;
     }
+    ev->hint = payload_id(json_path(value, "metadata.phone_number_id"), ev->arena);
     for (n = json_first(json_member(value, "messages")); n != NULL; n = json_next(n))
         take_message(&c, n);
     for (n = json_first(json_member(value, "statuses")); n != NULL; n = json_next(n))

@@ -40,6 +40,8 @@ alter table customer_profiles
     add column if not exists opted_out_at timestamptz,
     add column if not exists external_id text;  -- the provider's id of a person, behind its channel: 'instagram:178...', 'whatsapp:US.134...'
 create index if not exists customer_profiles_phone on customer_profiles (phone_number);
+-- Others write a number as people do: '+1 (202) 555-0143', '12025550143'. Found by its digits (find_contact).
+create index if not exists customer_profiles_digits on customer_profiles (translate(phone_number, '+ -.()', ''));
 create index if not exists customer_profiles_jid on customer_profiles (remote_jid);
 create index if not exists customer_profiles_email on customer_profiles (lower(email)) where email is not null;
 create index if not exists customer_profiles_external on customer_profiles (external_id) where external_id is not null;

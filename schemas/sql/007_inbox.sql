@@ -32,6 +32,8 @@ alter table webhook_inbox
     add column if not exists lease_until timestamptz,
     add column if not exists processed_at timestamptz;
 create index if not exists webhook_inbox_pending on webhook_inbox (received_at) where status = 'pending';
+update webhook_inbox set status = 'pending' where status is null; -- a front end's explicit null: it would lie there for ever
+alter table webhook_inbox alter column status set not null;
 alter table webhook_inbox set (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
 select agwb.require_words('webhook_inbox', 'status', array['pending', 'done', 'ignored', 'failed']);
 
@@ -114,28 +116,32 @@ declare
     v_digits text := substr(m ->> 'number', 2);
 begin
     select (f.c).* into v_contact
-    from (select 1 as strength, c from customer_profiles c where c.phone_number = m ->> 'number'
+    from (select 1 as strength, c from customer_profiles c where translate(c.phone_number, '+ -.()', '') = v_digits
           union all
           select 2, c from customer_profiles c
           where c.remote_jid in (m ->> 'jid', v_digits || '@s.whatsapp.net', v_digits || '@c.us')
           union all
           select 3, c from customer_profiles c where lower(c.email) = lower(m ->> 'email')
           union all
-          select 4, c from customer_profiles c where c.external_id = m ->> 'person') f
+          select 4, c from customer_profiles c
+          where c.external_id = m ->> 'person' -- who writes from another number now is not answered at the old one
+            and (v_digits is null or coalesce(translate(c.phone_number, '+ -.()', ''), '') in ('', v_digits))) f
     where cardinality(p_workspaces) = 0 or (f.c).workspace_id is null or (f.c).workspace_id = any (p_workspaces)
-    order by f.strength, (f.c).workspace_id is null, (f.c).created_at, (f.c).id
+    order by f.strength, coalesce((f.c).phone_number <> m ->> 'number', false), (f.c).workspace_id is null, (f.c).created_at, (f.c).id
     limit 1;
     return v_contact;
 end
 $$;
 
--- What find_contact() found, completed by what was not known of the person yet; made if that is nobody. What somebody wrote into the profile stays.
+-- What find_contact() found, completed by what was not known of the person yet; made if that is nobody. What somebody wrote into the profile stays, but
+-- for how the number is written: without E.164 it could not be answered.
 create or replace function agwb.save_contact(m jsonb, p_found customer_profiles, p_workspaces uuid[]) returns customer_profiles
 language plpgsql as $$
 declare
     v_new customer_profiles := p_found;
 begin
-    v_new.phone_number := coalesce(nullif(p_found.phone_number, ''), m ->> 'number');
+    v_new.phone_number := case when translate(p_found.phone_number, '+ -.()', '') = substr(m ->> 'number', 2) then m ->> 'number'
+                          else coalesce(nullif(p_found.phone_number, ''), m ->> 'number') end;
     v_new.remote_jid := coalesce(nullif(p_found.remote_jid, ''), m ->> 'jid');
     v_new.email := coalesce(nullif(p_found.email, ''), m ->> 'email');
     v_new.external_id := coalesce(nullif(p_found.external_id, ''), m ->> 'person');
@@ -278,7 +284,7 @@ begin
         from open where q.id = open.id;
         return 'keyword: stop';
     elsif p_wish = 'start' then
-        if p_contact.opted_out_at is null and p_text ~* '^\s*yes\M\W*$' then
+        if p_contact.opted_out_at is null and p_text ~* '^\W*yes\W*$' then
             return null; -- somebody's answer to a question
         end if;
         update customer_profiles c set opted_out_at = null where c.id = p_contact.id and c.opted_out_at is not null;

@@ -18,7 +18,7 @@ create table if not exists agwb.receipts (
     message_id          text,                   -- the delivery, once it is found
     part                integer,
     due_at              timestamptz default clock_timestamp(), -- looked at again then; null: done with, or too old
-    judged_at           timestamptz             -- FAILED: the consumer has decided what becomes of the delivery
+    judged_at           timestamptz             -- FAILED: it is decided what becomes of the delivery
 );
 create index if not exists receipts_provider on agwb.receipts (provider_message_id) where provider_message_id is not null;
 create index if not exists receipts_message on agwb.receipts (message_id) where message_id is not null;
@@ -62,8 +62,9 @@ language sql immutable as $$
 $$;
 
 -- The message whose echo a receipt is: of those in its lane with this text the one nearest in time, sent, in doubt, or under way. What was sent counts
--- only while no other echo was found to be its own, and some minutes long: people write the same words too. A failure of which nothing but the
--- address is said is that of the only message there is.
+-- only while no other echo was found to be its own, and some minutes long: people write the same words too. The parts of a reply that were sent come
+-- before the one in doubt: as long as an echo of theirs is missing, this one may be it. A failure of which nothing but the address is said is that of
+-- the only message there is.
 create or replace function agwb.find_echo(
     r agwb.receipts, out message_id text, out state text, out attempt_id bigint, out part integer)
 language plpgsql as $$
@@ -84,14 +85,22 @@ begin
           select d.message_id, d.state, null, d.parts_sent, d.payload, d.settled_at
           from agwb.deliveries d
           where d.lane = v_lane and d.state = 'parked' and d.settled_at > v_at - interval '6 hours'
-            and 'UNCERTAIN' = (select a.outcome from agwb.delivery_attempts a where a.message_id = d.message_id order by a.id desc limit 1)
+            and d.fence > 0 and not exists (
+                select 1 from agwb.delivery_attempts a
+                where a.message_id = d.message_id and a.fence = d.fence and a.outcome <> 'UNCERTAIN')
           union all
-          select d.message_id, d.state, a.id, a.part, d.payload, a.started_at
+          select d.message_id, 'sent', a.id, a.part, d.payload, a.started_at
           from agwb.deliveries d join agwb.delivery_attempts a on a.message_id = d.message_id
-          where d.lane = v_lane and d.state = 'sent' and d.settled_at > v_at - interval '1 hour'
-            and a.outcome = 'DELIVERED' and a.receipt_id is null
+          where d.lane = v_lane
+            and (d.state in ('ready', 'sending', 'uncertain')
+                 or d.state in ('sent', 'parked') and d.settled_at > v_at - interval '1 hour')
+            and a.outcome = 'DELIVERED' and a.receipt_id is null and a.provider_code is distinct from 'nothing_left'
             and a.started_at between v_at - interval '10 minutes' and v_at + interval '10 minutes') e) c
-    where case when r.body_text is null then c.candidates = 1 else agwb.is_text_of(c.payload, r.body_text) end
+    where not (c.attempt_id is null and exists (
+              select 1 from agwb.delivery_attempts a
+              where a.message_id = c.message_id and a.outcome = 'DELIVERED' and a.receipt_id is null
+                and a.provider_code is distinct from 'nothing_left'))
+      and case when r.body_text is null then c.candidates = 1 else agwb.is_text_of(c.payload, r.body_text) end
     order by abs(extract(epoch from c.at - v_at)) limit 1;
 end
 $$;
@@ -135,7 +144,8 @@ end
 $$;
 
 -- Lets receipts that have found their delivery act on the message's row, in whatever order they come: SENT, DELIVERED, READ only forwards; FAILED only
--- over what was not seen to arrive, and what arrived after all was no failure. Only once the delivery is sent as a whole.
+-- over what was not seen to arrive, and what arrived after all was no failure. Only once the delivery is sent as a whole; then a failure that was judged,
+-- or of what has been sent once more since, is no news any more.
 create or replace function agwb.show_receipts(p_ids bigint[]) returns void
 language plpgsql as $$
 begin
@@ -155,7 +165,10 @@ begin
                       when n.has_failed and coalesce(o.delivery_status, 'PENDING') in ('PENDING', 'SENT') then 'FAILED'
                       when n.best = 1 and coalesce(o.delivery_status, 'PENDING') = 'PENDING' then 'SENT' end as status
           from (select d.message_row_id as row_id, max(array_position('{SENT,DELIVERED,READ}', r.status)) as best,
-                       bool_or(r.status = 'FAILED') as has_failed,
+                       bool_or(r.status = 'FAILED' and r.judged_at is null and coalesce(r.account = d.account, true) and not exists (
+                           select 1 from agwb.delivery_attempts a join agwb.delivery_attempts later using (message_id, part)
+                           where a.message_id = r.message_id and r.provider_message_id in (a.provider_message_id, a.receipt_id)
+                             and later.id > a.id)) as has_failed,
                        (array_agg(r.code order by r.id desc) filter (where r.status = 'FAILED'))[1] as code,
                        (array_agg(r.detail order by r.id desc) filter (where r.status = 'FAILED'))[1] as detail
                 from agwb.receipts r join agwb.deliveries d using (message_id)
@@ -175,6 +188,13 @@ declare
     v_count integer;
 begin
     perform agwb.match_receipts(p_ids);
+    -- what was seen to arrive has not failed: to send it again, or another way, would be a second one
+    update agwb.receipts r set judged_at = clock_timestamp()
+    where r.id = any (p_ids) and r.status = 'FAILED' and r.judged_at is null and exists (
+        select 1 from agwb.receipts k
+        where k.message_id = r.message_id and k.status in ('DELIVERED', 'READ')
+          and (k.part = r.part or k.provider_message_id = r.provider_message_id));
+
     -- what is not finished may be settled at this moment: jobs before deliveries and in one order, as settle_deliveries() does
     perform 1 from ai_response_queue q
     where q.id in (select d.job_id from agwb.receipts r join agwb.deliveries d using (message_id)
@@ -189,9 +209,10 @@ begin
     end if;
     perform agwb.show_receipts(p_ids);
 
-    -- what found nothing, or nothing finished, is looked at again: soon at first, then ever later, a quarter of an hour long
+    -- what found nothing, or nothing finished, or what another receipt may still prove, is looked at again: soon at first, then ever later, a quarter of
+    -- an hour long
     update agwb.receipts r
-    set due_at = case when x.state in ('sent', 'parked', 'cancelled') or x.age > interval '15 minutes' then null
+    set due_at = case when x.state in ('sent', 'cancelled') or x.age > interval '15 minutes' then null
                  else clock_timestamp() + greatest(x.age, interval '1 second') end
     from (select y.id, d.state, clock_timestamp() - y.received_at as age
           from agwb.receipts y left join agwb.deliveries d using (message_id)

@@ -177,7 +177,7 @@ void fuzz_webhook(const char *bytes, size_t len)
     row.body = body == NULL ? "" : body;
     row.body_len = strlen(row.body);
     for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
-        const struct webhook_provider *p = webhook_find(&settings, NAMES[i], account);
+        const struct webhook_provider *p = webhook_find(&settings, NAMES[i], account, NULL);
         row.provider = NAMES[i];
         if (p != NULL)
             run_provider(p, &row, secret == NULL ? "word" : secret);

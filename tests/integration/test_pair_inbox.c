@@ -160,6 +160,41 @@ static void test_inbox_known_contact_is_found(struct pair *p)
     assert_int_equal(sql_int(p, "select count(*) from conversations where customer_id = test.id(1, 1)"), 3);
 }
 
+/* As other programs write it; it is E.164 then, and an exact one comes first. */
+static void test_inbox_contact_is_found_however_its_number_is_written(struct pair *p)
+{
+    static const char *const NUMBERS[] = {"12025550100", "+1 202 555 0101", "+1 (202) 555-0102",
+                                          "+12025550103"};
+    enum { COUNT = sizeof NUMBERS / sizeof NUMBERS[0] };
+    char id[16];
+
+    for (int i = 0; i < COUNT; i++) {
+        sql_run(p, "select test.contact(%d)", i);
+        sql_run(
+            p,
+            "update customer_profiles set phone_number = '%s', remote_jid = null where id = test.id(1, %d)",
+            NUMBERS[i], i);
+    }
+    sql_run(p,
+            "insert into customer_profiles (workspace_id, phone_number, created_at) values (test.id(0, 1), "
+            "'12025550103', now() - interval '1 day')");
+    sql_run(p, "update customer_profiles set opted_out_at = now() where id = test.id(1, 0)");
+    pair_start_publisher_ready(p);
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(id, sizeof id, "m%d", i);
+        write_text(p, id, i, "hello");
+    }
+    WAIT_UNTIL(job_count(p, "published_at is not null") == COUNT - 1); /* one has opted out */
+    assert_int_equal(hook_count(p, "status = 'done'"), COUNT);
+    assert_int_equal(sql_int(p, "select count(*) from customer_profiles"), COUNT + 1);
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(sql_int(p,
+                                 "select count(*) from customer_profiles where id = test.id(1, %d) and "
+                                 "phone_number = '+1202555010%d'",
+                                 i, i),
+                         1);
+}
+
 static void test_inbox_people_without_a_number(struct pair *p)
 {
     pair_start_publisher_ready(p);
@@ -179,6 +214,81 @@ static void test_inbox_people_without_a_number(struct pair *p)
                      1);
     assert_int_equal(sql_int(p, "select count(*) from customer_profiles where email = 'ann@example.com'"), 1);
     WAIT_UNTIL(job_count(p, "published_at is not null") == 4);
+}
+
+#define CLOUD_CHANGE(number, id)                                                                             \
+    "{\"field\":\"messages\",\"value\":{\"metadata\":{\"phone_number_id\":\"" number                         \
+    "\"},\"messages\":[{\"from\":"                                                                           \
+    "\"12025550143\",\"id\":\"" id "\",\"type\":\"text\",\"text\":{\"body\":\"hi\"}}]}}"
+
+/* Each part of a batch is its own number's, and so in its own workspace. */
+static void test_inbox_batch_for_two_accounts(struct pair *p)
+{
+    pair_account(
+        p,
+        "name = \"one\"; provider = \"whatsapp_cloud\"; channel = \"whatsapp\"; token = \"t\"; options = { "
+        "phone_number_id = \"111\"; }; workspaces = [\"00000000-0000-4000-8000-000000000001\"];");
+    pair_account(
+        p,
+        "name = \"two\"; provider = \"whatsapp_cloud\"; channel = \"whatsapp\"; token = \"t\"; options = { "
+        "phone_number_id = \"222\"; }; workspaces = [\"00000000-0000-4000-8000-000000000002\"];");
+    sql_run(p,
+            "insert into workspaces (id, name) values (test.id(0, 1), 'first'), (test.id(0, 2), 'second')");
+    pair_start_publisher_ready(p);
+    hook_add(p, "whatsapp_cloud",
+             "{\"object\":\"whatsapp_business_account\",\"entry\":[{\"changes\":[%s,%s,%s]}]}",
+             CLOUD_CHANGE("111", "wamid.1"), CLOUD_CHANGE("222", "wamid.2"), CLOUD_CHANGE("999", "wamid.3"));
+    WAIT_UNTIL(hook_count(p, "status = 'done' and error like 'what is for another account%'") == 1);
+    assert_string_equal(
+        sql_text(
+            p, "select string_agg(m.external_id || ' ' || (m.metadata ->> 'account') || ' ' || w.name, ', ' "
+               "order by m.external_id) from messages m join conversations v on v.id = "
+               "m.conversation_id join workspaces w on w.id = v.workspace_id"),
+        "wamid.1 one first, wamid.2 two second");
+}
+
+static void write_hidden(struct pair *p, const char *id, int lid, int number)
+{
+    char known[80] = "";
+
+    if (number > 0)
+        snprintf(known, sizeof known, ",\"senderPn\":\"1202555%04d@s.whatsapp.net\"", number);
+    hook_add(p, "wasender",
+             "{\"event\":\"messages.received\",\"data\":{\"messages\":{\"key\":{\"id\":\"%s\",\"remoteJid\":"
+             "\"98711384416%d@lid\"%s},\"message\":{\"conversation\":\"hi\"}}}}",
+             id, lid, known);
+    WAIT_UNTIL(hook_count(p, "status = 'pending'") == 0);
+}
+
+/* By a hidden id, with the number, by either of them: one person. Another number is another one. */
+static void test_inbox_hidden_id_and_number_are_one_person(struct pair *p)
+{
+    pair_start_publisher_ready(p);
+    write_hidden(p, "a1", 1, 0);
+    write_hidden(p, "a2", 1, 101);
+    write_text(p, "a3", 1, "hello");
+    write_hidden(p, "b1", 2, 102);
+    write_hidden(p, "b2", 2, 0);
+    write_text(p, "c1", 3, "hello");
+    write_hidden(p, "c2", 3, 103);
+    write_hidden(p, "c3", 3, 0);
+    write_hidden(p, "d1", 3, 104);
+    WAIT_UNTIL(hook_count(p, "status = 'done'") == 9);
+    assert_string_equal(
+        sql_text(p, "select string_agg(n, ' ' order by n) from (select string_agg(m.external_id, ',' "
+                    "order by m.external_id) || ' ' || c.phone_number as n from messages m join "
+                    "conversations v on v.id = m.conversation_id join customer_profiles c on c.id = "
+                    "v.customer_id group by c.id) x"),
+        "a1,a2,a3 +12025550101 b1,b2 +12025550102 c1,c2,c3 +12025550103 d1 +12025550104");
+}
+
+/* What a front end leaves out must not lie there for ever. */
+static void test_inbox_row_has_a_status(struct pair *p)
+{
+    assert_int_equal(
+        sql_int(p, "select attnotnull::int from pg_attribute where attrelid = 'webhook_inbox'::regclass "
+                   "and attname = 'status'"),
+        1);
 }
 
 /* An account of one workspace keeps to its people. */
@@ -340,7 +450,11 @@ int main(int argc, char **argv)
         PAIR_TEST(test_inbox_duplicates_are_stored_once),
         PAIR_TEST(test_inbox_two_publishers_make_nothing_twice),
         PAIR_TEST(test_inbox_known_contact_is_found),
+        PAIR_TEST(test_inbox_contact_is_found_however_its_number_is_written),
         PAIR_TEST(test_inbox_people_without_a_number),
+        PAIR_TEST(test_inbox_batch_for_two_accounts),
+        PAIR_TEST(test_inbox_hidden_id_and_number_are_one_person),
+        PAIR_TEST(test_inbox_row_has_a_status),
         PAIR_TEST(test_inbox_account_names_the_workspace),
         PAIR_TEST(test_inbox_stores_without_a_job),
         PAIR_TEST(test_inbox_keywords),

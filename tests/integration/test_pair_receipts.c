@@ -137,6 +137,28 @@ static void test_receipts_failure_keeps_its_reason(struct pair *p)
                      1);
 }
 
+/* What was read is never sent again, another way, or given to a person: the consumer is not even asked. Of a
+ * reply in parts each stands for itself. */
+static void test_receipts_what_arrived_has_not_failed(struct pair *p)
+{
+    open_fixture(p);
+    send_message(p, "re-1", 1, "sent", "hello", "first");
+    sql_run(
+        p, "insert into agwb.delivery_attempts (message_id, fence, account, part, started_at, ended_at, "
+           "outcome, "
+           "disposition, provider_message_id) values ('re-1', 2, 'wa', 1, now(), now(), 'DELIVERED', 'done', "
+           "'second')");
+    add_news(p, "READ", "first", "{}");
+    sql_run(p, "select test.apply()");
+    add_news(p, "FAILED", "first", "{\"code\": \"131026\"}");
+    sql_run(p, "select test.apply()");
+    assert_string_equal(shown(p, "re-1"), "READ");
+    assert_int_equal(sql_int(p, "select count(*) from agwb.claim_bounces(10, '{}')"), 0);
+    add_news(p, "FAILED", "second", "{\"code\": \"131026\"}");
+    sql_run(p, "select test.apply()");
+    assert_int_equal(sql_int(p, "select count(*) from agwb.claim_bounces(10, '{}')"), 1);
+}
+
 /* --- finding the delivery --- */
 
 static void test_receipts_of_others_find_nothing(struct pair *p)
@@ -270,6 +292,72 @@ static void test_receipts_echo_waits_for_the_attempt(struct pair *p)
     assert_string_equal(state(p, "re-1"), "ready");
 }
 
+/* The picture that carries the text has arrived, the next one is in doubt: the text's echo is the first
+ * one's. */
+static void test_receipts_echo_of_the_part_before(struct pair *p)
+{
+    open_fixture(p);
+    send_message(p, "re-1", 1, "uncertain", "hello", "");
+    sql_run(p, "update agwb.delivery_attempts set part = 1");
+    sql_run(p, "update agwb.deliveries set parts_sent = 1");
+    sql_run(p, "insert into agwb.delivery_attempts (message_id, fence, account, part, started_at, ended_at, "
+               "outcome, "
+               "disposition, provider_message_id) values ('re-1', 0, 'wa', 0, now(), now(), 'DELIVERED', "
+               "'continue', "
+               "'11')");
+    add_echo(p, "KEY-1", "hello");
+    assert_int_equal(sql_int(p, "select test.apply()"), 1);
+    assert_string_equal(state(p, "re-1"), "uncertain");
+    assert_int_equal(
+        sql_int(
+            p,
+            "select part from agwb.delivery_attempts where receipt_id = 'KEY-1' and outcome = 'DELIVERED'"),
+        0);
+    add_echo(p, "KEY-2", "hello"); /* there is only one other that it can be of */
+    assert_int_equal(sql_int(p, "select test.apply()"), 2);
+    assert_string_equal(state(p, "re-1"), "ready");
+    assert_int_equal(sql_int(p, "select parts_sent from agwb.deliveries"), 2);
+}
+
+/* Its consumer died, so there is no attempt that says what was in doubt. */
+static void test_receipts_echo_of_an_attempt_without_an_end(struct pair *p)
+{
+    open_fixture(p);
+    send_message(p, "re-1", 1, "parked", "given up", "");
+    sql_run(p, "delete from agwb.delivery_attempts");
+    add_echo(p, "KEY-1", "given up");
+    assert_int_equal(sql_int(p, "select test.apply()"), 1);
+    assert_string_equal(state(p, "re-1"), "ready");
+}
+
+/* Another receipt may still prove what was parked; then those that came before count. */
+static void test_receipts_of_what_is_parked_wait(struct pair *p)
+{
+    open_fixture(p);
+    send_message(p, "re-1", 1, "parked", "hello", "id-1");
+    add_news(p, "READ", "id-1", "{}");
+    sql_run(p, "select test.apply()");
+    sql_run(p, "update agwb.deliveries set state = 'sent'");
+    sql_run(p, "update messages set delivery_status = 'SENT' where sender_type = 'ai'");
+    sql_run(p, "select test.apply()");
+    assert_string_equal(shown(p, "re-1"), "READ");
+}
+
+/* It failed over one account, and has gone over another one since. */
+static void test_receipts_failure_of_a_way_that_was_left(struct pair *p)
+{
+    open_fixture(p);
+    send_message(p, "re-1", 1, "sent", "judged", "id-1");
+    send_message(p, "re-2", 1, "sent", "not judged", "id-2");
+    add_news(p, "FAILED", "id-1", "{\"code\": \"131026\"}");
+    add_news(p, "FAILED", "id-2", "{\"code\": \"131026\"}");
+    sql_run(p, "update agwb.receipts set judged_at = now() where provider_message_id = 'id-1'");
+    sql_run(p, "update agwb.deliveries set account = 'sms' where message_id = 're-2'");
+    assert_int_equal(sql_int(p, "select test.apply()"), 2);
+    assert_string_equal(shown(p, "re-1"), "SENT");
+    assert_string_equal(shown(p, "re-2"), "SENT");
+}
+
 static void test_receipts_failure_without_an_id(struct pair *p)
 {
     open_fixture(p);
@@ -357,6 +445,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         PAIR_TEST(test_receipts_never_go_backwards),
         PAIR_TEST(test_receipts_failure_keeps_its_reason),
+        PAIR_TEST(test_receipts_what_arrived_has_not_failed),
         PAIR_TEST(test_receipts_of_others_find_nothing),
         PAIR_TEST(test_receipts_before_the_attempt_is_recorded),
         PAIR_TEST(test_receipts_of_a_part_wait_for_the_whole),
@@ -364,6 +453,10 @@ int main(int argc, char **argv)
         PAIR_TEST(test_receipts_by_echo),
         PAIR_TEST(test_receipts_echo_proves_what_was_uncertain),
         PAIR_TEST(test_receipts_echo_waits_for_the_attempt),
+        PAIR_TEST(test_receipts_echo_of_the_part_before),
+        PAIR_TEST(test_receipts_echo_of_an_attempt_without_an_end),
+        PAIR_TEST(test_receipts_of_what_is_parked_wait),
+        PAIR_TEST(test_receipts_failure_of_a_way_that_was_left),
         PAIR_TEST(test_receipts_failure_without_an_id),
         PAIR_TEST(test_receipts_from_webhooks),
         PAIR_TEST(test_receipts_under_load),

@@ -34,22 +34,26 @@ static void test_webhook_find(void **state)
     (void)state;
     c = (struct config){0};
     for (size_t i = 0; i < COUNT(names); i++)
-        assert_string_equal(webhook_find(&c, names[i], NULL)->name, names[i]);
-    assert_null(webhook_find(&c, "", NULL));
-    assert_null(webhook_find(&c, "Twilio", NULL));
-    assert_null(webhook_find(&c, "whatsapp_qr", NULL));
+        assert_string_equal(webhook_find(&c, names[i], NULL, NULL)->name, names[i]);
+    assert_null(webhook_find(&c, "", NULL, NULL));
+    assert_null(webhook_find(&c, "twilio_sms", NULL, NULL));
+    assert_null(webhook_find(&c, "twili", NULL, NULL));
+    assert_ptr_equal(webhook_find(&c, "Twilio", NULL, NULL), &WEBHOOK_TWILIO);
+    assert_ptr_equal(webhook_find(&c, "WhatsApp-Cloud", NULL, NULL), &WEBHOOK_WHATSAPP_CLOUD);
+    assert_null(webhook_find(&c, "whatsapp_qr", NULL, NULL));
 
     add(&c, account("plain", "wasender", CHANNEL_WHATSAPP));
     add(&c, account("one", "whatsapp_qr", CHANNEL_WHATSAPP));
-    assert_ptr_equal(webhook_find(&c, "whatsapp_qr", NULL), &WEBHOOK_EVOLUTION);
+    assert_ptr_equal(webhook_find(&c, "whatsapp_qr", NULL, NULL), &WEBHOOK_EVOLUTION);
+    assert_ptr_equal(webhook_find(&c, "whatsapp-qr", "", NULL), &WEBHOOK_EVOLUTION);
     add(&c, with(account("two", "whatsapp_qr", CHANNEL_WHATSAPP), "preset", "waha"));
-    assert_ptr_equal(webhook_find(&c, "whatsapp_qr", "one"), &WEBHOOK_EVOLUTION);
-    assert_ptr_equal(webhook_find(&c, "whatsapp_qr", "two"), &WEBHOOK_WAHA);
-    assert_null(webhook_find(&c, "whatsapp_qr", NULL)); /* either could be meant */
-    assert_null(webhook_find(&c, "whatsapp_qr", "plain"));
-    assert_null(webhook_find(&c, "whatsapp_qr", "three"));
+    assert_ptr_equal(webhook_find(&c, "whatsapp_qr", "one", NULL), &WEBHOOK_EVOLUTION);
+    assert_ptr_equal(webhook_find(&c, "whatsapp_qr", "two", NULL), &WEBHOOK_WAHA);
+    assert_null(webhook_find(&c, "whatsapp_qr", NULL, NULL)); /* either could be meant */
+    assert_null(webhook_find(&c, "whatsapp_qr", "plain", NULL));
+    assert_null(webhook_find(&c, "whatsapp_qr", "three", NULL));
     add(&c, with(account("three", "whatsapp_qr", CHANNEL_WHATSAPP), "preset", "openwa"));
-    assert_null(webhook_find(&c, "whatsapp_qr", "three")); /* it has no webhooks that we read */
+    assert_null(webhook_find(&c, "whatsapp_qr", "three", NULL)); /* it has no webhooks that we read */
 }
 
 /* --- the account --- */
@@ -123,6 +127,37 @@ static void test_webhook_account_cloud(void **state)
     c.channels.accounts[2].is_default = true;
     assert_string_equal(find(&c, &WEBHOOK_WHATSAPP_CLOUD, NULL, "{}"), "second");
     assert_string_equal(find(&c, &WEBHOOK_WASENDER, NULL, "{}"), "none");
+}
+
+/* A batch of Meta's may be for several numbers of one app; whoever has the secret of one account only says
+ * nothing for the others. */
+static void test_webhook_account_of_a_part(void **state)
+{
+    static struct config c;
+    const struct webhook_provider *p = &WEBHOOK_WHATSAPP_CLOUD;
+    const struct config_account *a, *other;
+
+    (void)state;
+    c = (struct config){.webhooks.whatsapp_cloud.secret = "the app's"};
+    add(&c, with(account("first", "whatsapp_cloud", CHANNEL_WHATSAPP), "phone_number_id", "111"));
+    add(&c, with(account("second", "whatsapp_cloud", CHANNEL_WHATSAPP), "phone_number_id", "222"));
+    add(&c, with(account("foreign", "whatsapp_cloud", CHANNEL_WHATSAPP), "phone_number_id", "333"));
+    a = c.channels.accounts;
+    c.channels.accounts[2].webhook_secret = "another app's";
+
+    assert_true(webhook_is_proven_part(&c, p, &a[0], NULL, &other));
+    assert_null(other);
+    assert_true(webhook_is_proven_part(&c, p, &a[0], "111", &other));
+    assert_null(other);
+    assert_true(webhook_is_proven_part(&c, p, &a[0], "222", &other));
+    assert_ptr_equal(other, &a[1]);
+    assert_true(webhook_is_proven_part(&c, p, NULL, "222", &other));
+    assert_ptr_equal(other, &a[1]);
+    assert_false(webhook_is_proven_part(&c, p, &a[0], "333", &other));
+    assert_false(webhook_is_proven_part(&c, p, &a[2], "222", &other));
+    assert_false(webhook_is_proven_part(&c, p, &a[0], "999", &other));
+    assert_true(webhook_is_proven_part(&c, p, NULL, "999", &other)); /* as the whole row: nobody's */
+    assert_null(other);
 }
 
 static void test_webhook_account_qr(void **state)
@@ -330,6 +365,8 @@ static void test_webhook_check_twilio(void **state)
     a->user = AC;
     a->password = "test-auth-token";
     assert_int_equal(check_sender(&c, &WEBHOOK_TWILIO, a, SIGNED, FORM, &e), 0);
+    assert_int_equal(check_sender(&c, &WEBHOOK_TWILIO, NULL, SIGNED, FORM, &e),
+                     0); /* another of its numbers */
     c.webhooks.twilio.verify = VERIFY_REQUIRED;
     assert_int_equal(check_sender(&c, &WEBHOOK_TWILIO, a, SIGNED, FORM, &e), -1);
     assert_non_null(strstr(e.text, "webhooks.twilio.url is not set"));
@@ -359,10 +396,15 @@ static void test_webhook_check_twilio(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_webhook_find),           cmocka_unit_test(test_webhook_account_cloud),
-        cmocka_unit_test(test_webhook_account_qr),     cmocka_unit_test(test_webhook_account_wasender),
-        cmocka_unit_test(test_webhook_account_twilio), cmocka_unit_test(test_webhook_account_others),
-        cmocka_unit_test(test_webhook_check_policies), cmocka_unit_test(test_webhook_check_without_account),
+        cmocka_unit_test(test_webhook_find),
+        cmocka_unit_test(test_webhook_account_cloud),
+        cmocka_unit_test(test_webhook_account_of_a_part),
+        cmocka_unit_test(test_webhook_account_qr),
+        cmocka_unit_test(test_webhook_account_wasender),
+        cmocka_unit_test(test_webhook_account_twilio),
+        cmocka_unit_test(test_webhook_account_others),
+        cmocka_unit_test(test_webhook_check_policies),
+        cmocka_unit_test(test_webhook_check_without_account),
         cmocka_unit_test(test_webhook_check_twilio),
     };
     return cmocka_run_group_tests_name("webhook account", tests, NULL, NULL);

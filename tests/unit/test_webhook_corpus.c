@@ -50,7 +50,7 @@ static const char *parse_file(const char *file)
     const char *lines;
 
     (void)snprintf(provider, sizeof provider, "%.*s", (int)strcspn(file, "/"), file);
-    p = webhook_find(&nothing, provider, NULL);
+    p = webhook_find(&nothing, provider, NULL, NULL);
     if (p == NULL)
         fail_msg("%s: no such provider", provider);
     lines = rig_parse_bytes(p, body, len);

@@ -63,6 +63,10 @@ static void test_webhook_verify_meta(void **state)
         {HUB("sha256=" CLOUD_HMAC), CLOUD, SECRET, 0, NULL, NULL},
         {HUB("sha256=" CLOUD_HMAC_UPPER), CLOUD, SECRET, 0, NULL, NULL},
         {"{\"x-hub-signature-256\":\"sha256=" CLOUD_HMAC "\"}", CLOUD, SECRET, 0, NULL, NULL},
+        {"{\"X-Hub-Signature-256\":[\"sha256=" CLOUD_HMAC "\"]}", CLOUD, SECRET, 0, NULL,
+         NULL}, /* as Go has them */
+        {"{\"X-Hub-Signature-256\":[\"sha256=" CLOUD_HMAC_OTHER "\"]}", CLOUD, SECRET, -1, OTHER_BODY, NULL},
+        {"{\"X-Hub-Signature-256\":[]}", CLOUD, SECRET, 1, NULL, NULL},
         {HUB("sha256=" WIDE_HMAC), WIDE, SECRET, 0, NULL, NULL},
         {HUB("sha256=" ESCAPED_HMAC), WIDE, SECRET, 0, NULL, NULL},
         {"{}", CLOUD, SECRET, 1, NULL, NULL},
