@@ -29,7 +29,8 @@ struct entry {
     char id[UUID_TEXT_LEN + 1];
     char contact[CONTACT_MASK_SIZE];
     char task_type[32];
-    char *body; /* owned while queued */
+    char traceparent[56]; /* once sent */
+    char *body;           /* owned while queued */
     size_t body_len;
     int64_t sent_us;
 };
@@ -259,7 +260,8 @@ static void log_published(const struct outbox *o, const struct entry *n, int64_t
 {
     log_info("published", log_str("messageId", n->id), log_str("contact", n->contact),
              log_str("taskType", n->task_type), log_str("queue", o->deps.config->topology.agent_queue),
-             log_str("status", "confirmed"), log_real("confirm_ms", (double)confirm_us / 1000.0));
+             log_str("status", "confirmed"), log_real("confirm_ms", (double)confirm_us / 1000.0),
+             log_str("traceparent", n->traceparent));
 }
 
 void outbox_on_confirm(struct outbox *o, uint64_t cookie, enum broker_confirm result)
@@ -302,8 +304,7 @@ static bool publish_next(struct outbox *o)
     uint32_t slot = o->queue_head;
     struct entry *n = &o->entries[slot];
     const struct topology_settings *topology = &o->deps.config->topology;
-    char traceparent[56];
-    struct broker_header headers[] = {{.name = "traceparent", .str = traceparent}};
+    struct broker_header headers[] = {{.name = "traceparent", .str = n->traceparent}};
     struct broker_message m = {.exchange = "",
                                .routing_key = topology->agent_queue,
                                .body = n->body,
@@ -318,7 +319,7 @@ static bool publish_next(struct outbox *o)
                                .header_count = 1};
     struct err e;
 
-    traceparent_new(traceparent);
+    traceparent_new(n->traceparent);
     if (broker_publish(o->deps.broker, &m, slot, &e) != 0) {
         if (e.class != ERR_DATA)
             return false;

@@ -96,6 +96,11 @@ void log_configure(const char *program, enum log_level level, enum log_format fo
         out.flushes_at_exit = atexit(log_flush) == 0;
 }
 
+const char *log_error_prefix(void)
+{
+    return is_stderr_journald() ? levels[LOG_LEVEL_ERROR].priority : "";
+}
+
 bool log_enabled(enum log_level level)
 {
     return level <= out.level;
@@ -233,6 +238,8 @@ static void add_head(enum log_level level, const char *event)
 {
     char ts[25];
     clock_iso8601(clock_wall_ms(), ts);
+    if (out.journald) /* which takes it off again: a JSON line stays one */
+        buf_add_str(&out.lines, levels[level].priority);
     if (out.json) {
         buf_add_str(&out.lines, "{\"ts\":\"");
         buf_add_str(&out.lines, ts);
@@ -244,8 +251,6 @@ static void add_head(enum log_level level, const char *event)
         add_quoted(event);
         return;
     }
-    if (out.journald)
-        buf_add_str(&out.lines, levels[level].priority);
     buf_add(&out.lines, ts + strlen("2026-11-20T"), strlen("21:31:00.123"));
     buf_add_char(&out.lines, ' ');
     buf_add_str(&out.lines, levels[level].padded);

@@ -43,9 +43,12 @@ static inline struct log_field log_bool(const char *key, bool value)
 }
 
 /* Sets program name (borrowed for the process's life), level and format. AUTO is text when stderr is a
- * terminal, JSON otherwise. Under journald (JOURNAL_STREAM names our stderr) text lines begin with a "<N>"
- * priority. May be called again. */
+ * terminal, JSON otherwise. Under journald (JOURNAL_STREAM names our stderr) lines of both forms begin with a
+ * "<N>" priority, which it takes off. May be called again. */
 void log_configure(const char *program, enum log_level level, enum log_format format);
+
+/* What an error that goes to stderr past the log begins with: "<3>" under journald, else "". */
+const char *log_error_prefix(void);
 
 /* 0 and the value, or -1 for an unknown word. */
 int log_level_parse(const char *word, enum log_level *level) MUST_CHECK;

@@ -188,7 +188,7 @@ const struct config_option config_options[] = {
     {INT(retention.jobs_days, "7", 0, 3650), RELOAD,
      .help = "Finished jobs are kept this long; 0 = for ever."},
     {INT(retention.deliveries_days, "30", 0, 3650), RELOAD,
-     .help = "Finished deliveries, their attempts and receipts; 0 = for ever."},
+     .help = "Finished deliveries, their attempts, receipts and idle lanes; 0 = for ever."},
     {INT(retention.inbox_done_days, "1", 0, 3650), RELOAD,
      .help = "Webhook rows that are done or ignored; 0 = for ever."},
     {INT(retention.inbox_failed_days, "7", 0, 3650), RELOAD,
@@ -202,7 +202,8 @@ const struct config_option config_options[] = {
      .help = "Rows of one table that a look deletes, at most."},
 
     {WORD(log.level, "info", log_levels), RELOAD, .help = "What is written."},
-    {WORD(log.format, "auto", log_formats), RELOAD, .help = "auto: text on a terminal, JSON elsewhere."},
+    {WORD(log.format, "auto", log_formats), RELOAD,
+     .help = "auto: text on a terminal, JSON elsewhere. Under journald each line has its priority besides."},
 
     {INT(daemon.drain_timeout_ms, "30000", 0, HOURS(1)), RELOAD,
      .help = "How long a SIGTERM waits for what is in flight; below the supervisor's own limit."},

@@ -309,7 +309,7 @@ static void guard_process(void)
 static int say(const struct daemon_program *p, const struct err *e)
 {
     log_flush();
-    (void)fprintf(stderr, "%s: %s\n", p->name, e->text);
+    (void)fprintf(stderr, "%s%s: %s\n", log_error_prefix(), p->name, e->text);
     return err_exit_status(e);
 }
 

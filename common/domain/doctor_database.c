@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "domain/peers.h"
@@ -58,7 +59,7 @@ static void look_at_schema(struct doctor *d, struct db_session *db)
 {
     struct err e = {0};
     struct db_result *r =
-        peers_ask(db, "select coalesce(max(version), 0) from agwb.schema_version", NULL, &e);
+        db_session_query(db, "select coalesce(max(version), 0) from agwb.schema_version", NULL, &e);
     int64_t version = r ? db_int(r, 0, 0) : 0;
 
     db_result_free(&r);
@@ -66,7 +67,11 @@ static void look_at_schema(struct doctor *d, struct db_session *db)
         (void)err_set(&e, ERR_CONFIG, 0, "version %" PRId64 ", this program needs %d", version,
                       SCHEMA_VERSION);
     if (e.class != ERR_NONE)
-        doctor_fail(d, "schema", "agwb-publisher migrate", &e);
+        doctor_fail(d, "schema",
+                    strstr(e.text, "(42501)")
+                        ? "make the role a member of agwb_publisher or agwb_consumer (roles.sql)"
+                        : "agwb-publisher migrate",
+                    &e);
     else if (version > SCHEMA_VERSION)
         doctor_warn(d, "schema", "upgrade this program", "version %" PRId64 ", this program knows %d",
                     version, SCHEMA_VERSION);

@@ -179,7 +179,8 @@ static const char *server_text(const amqp_table_t *properties, const char *key, 
         const amqp_table_entry_t *t = &properties->entries[i];
         if (t->value.kind == AMQP_FIELD_KIND_UTF8 && t->key.len == strlen(key) &&
             memcmp(t->key.bytes, key, t->key.len) == 0) {
-            snprintf(out, 32, "%.*s", (int)t->value.value.bytes.len, (const char *)t->value.value.bytes.bytes);
+            snprintf(out, 32, "%.*s", (int)t->value.value.bytes.len,
+                     (const char *)t->value.value.bytes.bytes);
             return out;
         }
     }

@@ -45,7 +45,36 @@ begin
 end
 $$;
 
--- Finished deliveries with their attempts and receipts, and receipts that never found theirs.
+-- Of these lanes and limit keys those that nothing waits in and no send counts against: a row a contact would stay for ever, else. One is locked first, as by all
+-- who change it, and what is in it read with a newer snapshot; make_lanes() relies on the rows that it finds, so where it is at work nothing goes.
+create or replace function agwb.purge_lanes(p_lanes text[]) returns bigint
+language plpgsql
+set search_path = public, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+    v_idle text[];
+    v_rows bigint;
+begin
+    if not pg_try_advisory_xact_lock(hashtextextended('agwb.make_lanes', 0)) then
+        return 0;
+    end if;
+    select array_agg(x.lane) into v_idle
+    from (select l.lane from agwb.lanes l
+          where l.lane = any (p_lanes) and l.due_at is null
+            and not exists (select 1 from unnest(l.sends) s (at) where s.at > clock_timestamp() - interval '1 day') -- the longest limits.window_ms
+          for update skip locked) x;
+    delete from agwb.lanes l
+    where l.lane = any (v_idle)
+      and not exists (select 1 from agwb.deliveries d where d.lane = l.lane and d.state = 'ready')
+      and not exists (select 1 from agwb.deliveries d where d.lane = l.lane and d.state = 'sending')
+      and not exists (select 1 from agwb.deliveries d where d.lane = l.lane and d.state = 'uncertain');
+    get diagnostics v_rows = row_count;
+    return v_rows;
+end
+$$;
+
+-- Finished deliveries with their attempts, receipts and lanes, and receipts that never found theirs.
 create or replace function agwb.purge_deliveries(p_days integer, p_limit integer) returns table (purged text, rows bigint)
 language plpgsql security definer
 set search_path = public, pg_temp
@@ -54,6 +83,7 @@ as $$
 declare
     v_before timestamptz := now() - make_interval(days => p_days);
     v_ids text[];
+    v_lanes text[];
 begin
     if not agwb.may_purge() then
         return;
@@ -64,8 +94,10 @@ begin
           and (d.state in ('sent', 'cancelled') or (d.state = 'parked' and d.copied_at is not null))
         order by d.settled_at limit p_limit for update skip locked
     ), gone as (
-        delete from agwb.deliveries d using old where d.message_id = old.message_id returning d.message_id)
-    select coalesce(array_agg(g.message_id), '{}') into v_ids from gone g;
+        delete from agwb.deliveries d using old where d.message_id = old.message_id
+        returning d.message_id, d.lane, (agwb.limit_keys(d))[3] as contact)
+    select coalesce(array_agg(g.message_id), '{}'), array_agg(distinct g.lane) || array_agg(distinct g.contact)
+    into v_ids, v_lanes from gone g;
 
     return query
     with attempts as (
@@ -80,6 +112,7 @@ begin
     select 'deliveries', cardinality(v_ids)::bigint
     union all select 'delivery_attempts', (select count(*) from attempts)
     union all select 'receipts', (select count(*) from matched) + (select count(*) from unmatched);
+    return query select 'lanes', agwb.purge_lanes(v_lanes); -- last: nothing is waited for behind their locks
 end
 $$;
 
@@ -386,9 +419,10 @@ begin
                                  'detail', nullif(a.detail, ''), 'providerMessageId', a.provider_message_id), null
         from agwb.delivery_attempts a where a.message_id = any (f.replies)
         union all
-        select coalesce(r.at, r.received_at), 8, 'receipt', r.message_id, null,
-               json_build_object('status', r.status, 'code', nullif(r.code, ''), 'detail', nullif(r.detail, ''), 'account', r.account,
-                                 'part', r.part, 'providerMessageId', r.provider_message_id), null
+        -- in the order of our own clock: many providers tell whole seconds, before the message itself
+        select r.received_at, 8, 'receipt', r.message_id, null,
+               json_build_object('status', r.status, 'providerSaysAt', r.at, 'code', nullif(r.code, ''), 'detail', nullif(r.detail, ''),
+                                 'account', r.account, 'part', r.part, 'providerMessageId', r.provider_message_id), null
         from agwb.receipts r where r.message_id = any (f.replies)
         union all
         select d.settled_at, 9, d.kind || ' ' || d.state, d.message_id, null,

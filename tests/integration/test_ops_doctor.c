@@ -152,12 +152,34 @@ static void test_doctor_database(struct pair *p)
     sql_run(p, "insert into agwb.schema_version (version, name) values (1000, 'future')");
     doctor_says(p, "agwb-consumer", 0, "warn schema: version 1000, ");
     sql_run(p, "drop schema agwb cascade");
-    doctor_says(p, "agwb-consumer", 78, "FAIL schema: ");
+    doctor_says(p, "agwb-consumer", 78, "does not exist (42P01): agwb-publisher migrate\n");
     sql_session_run(old, "begin; select 1");
     doctor_says(p, "agwb-consumer", 78, "ok   transactions: ");
     db_session_close(&old);
     pair_set(p, "database.url=host=127.0.0.1 port=1");
     doctor_says(p, "agwb-consumer", 69, "FAIL database: ");
+}
+
+/* A role without rights does not need a migration. */
+static void test_doctor_database_role_without_rights(struct pair *p)
+{
+    static char url[320];
+    const char *at = strchr(p->url, '@');
+
+    declare(p);
+    if (at == NULL) {
+        fail_msg("no user in %s", p->url);
+        return;
+    }
+    sql_run(p, "drop role if exists doctor_poor");
+    sql_run(p, "create role doctor_poor login");
+    snprintf(url, sizeof url, "database.url=postgresql://doctor_poor%s", at);
+    pair_set(p, url);
+    int status = run_doctor(p, "agwb-consumer", "--no-providers");
+    sql_run(p, "drop role doctor_poor");
+    assert_int_equal(status, 78);
+    if (strstr(said(), "(42501): make the role a member of agwb_publisher or agwb_consumer") == NULL)
+        fail_msg("%s", said());
 }
 
 /* database.listen = false is for a pooler: it is no fault there. */
@@ -366,6 +388,7 @@ int main(int argc, char **argv)
         PAIR_TEST(test_doctor_broker_away_and_refusing),
         PAIR_TEST(test_doctor_least_privileged_user),
         PAIR_TEST(test_doctor_database),
+        PAIR_TEST(test_doctor_database_role_without_rights),
         PAIR_TEST(test_doctor_listen_off),
         PAIR_TEST(test_doctor_names_a_transaction_pooler),
         PAIR_TEST(test_doctor_files),

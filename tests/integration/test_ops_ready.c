@@ -37,6 +37,30 @@ static void test_ready_publisher_without_an_agent(struct pair *p)
     WAIT_UNTIL(pair_is_ready(&p->publisher, p->publisher_port));
 }
 
+/* Deleted under a running publisher: it says so. A connection made anew, its own or a consumer's, declares it
+ * again. */
+static void test_ready_publisher_without_its_queue(struct pair *p)
+{
+    pair_start_publisher_ready(p);
+    sandbox_run("AGWB_TEST_RABBITMQCTL",
+                (const char *const[]){"delete_queue", "-p", p->vhost, "ag_queue", NULL});
+    assert_not_ready(p->publisher_port, "broker: the agent queue is missing");
+    pair_start_consumer_ready(p);
+    WAIT_UNTIL(pair_is_ready(&p->publisher, p->publisher_port));
+}
+
+/* The broker tells a consumer at once: it connects anew, declares what is missing and goes on. */
+static void test_ready_consumer_whose_queue_is_deleted(struct pair *p)
+{
+    pair_start_consumer_ready(p);
+    sandbox_run("AGWB_TEST_RABBITMQCTL",
+                (const char *const[]){"delete_queue", "-p", p->vhost, "wb_queue", NULL});
+    WAIT_UNTIL(pair_metric(p->consumer_port, "agwb_reconnects_total{peer=\"broker\"}") == 1);
+    WAIT_UNTIL(pair_is_ready(&p->consumer, p->consumer_port));
+    wire_answer(p, "after-that", "none", 1, "hello");
+    WAIT_UNTIL(pair_sent(p, "hello") == 1);
+}
+
 /* Every account is down: not ready. One of them is back: ready. */
 static void test_ready_consumer_without_an_account(struct pair *p)
 {
@@ -82,6 +106,8 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         PAIR_TEST(test_ready_publisher_without_an_agent),
+        PAIR_TEST(test_ready_publisher_without_its_queue),
+        PAIR_TEST(test_ready_consumer_whose_queue_is_deleted),
         PAIR_TEST(test_ready_consumer_without_an_account),
         PAIR_TEST(test_ready_consumer_that_acks_nothing),
     };

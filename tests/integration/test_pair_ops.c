@@ -62,10 +62,16 @@ static void test_ops_healthcheck_command(struct pair *p)
 static void assert_metrics(int port, const char *const *names)
 {
     struct buf body;
-    char line[128];
+    char line[160];
     buf_init(&body, 1 << 20);
     assert_int_equal(web_ask(port, "/metrics", NULL, &body), 200);
     for (; *names != NULL; names++) {
+        if (strpbrk(*names, "{ ") != NULL) { /* a sample, with all its labels */
+            snprintf(line, sizeof line, "\n%s", *names);
+            if (strstr(buf_str(&body), line) == NULL)
+                fail_msg("no sample %s in:\n%s", *names, buf_str(&body));
+            continue;
+        }
         snprintf(line, sizeof line, "# HELP %s ", *names);
         if (strstr(buf_str(&body), line) == NULL)
             fail_msg("no metric %s", *names);
@@ -78,35 +84,74 @@ static void assert_metrics(int port, const char *const *names)
 
 static void test_ops_metric_names(struct pair *p)
 {
-    static const char *const PUBLISHER[] = {"agwb_published_total",   "agwb_publish_confirm_seconds",
-                                            "agwb_intake_rows_total", "agwb_oldest_pending_seconds",
-                                            "agwb_queue_messages",    "agwb_queue_consumers",
-                                            "agwb_reconnects_total",  "agwb_in_flight",
-                                            "agwb_build_info",        NULL};
-    static const char *const CONSUMER[] = {"agwb_consumed_total",
-                                           "agwb_queue_seconds",
-                                           "agwb_delivery_attempts_total",
-                                           "agwb_delivery_seconds",
-                                           "agwb_deliveries",
-                                           "agwb_dead_letters_total",
-                                           "agwb_answer_seconds",
-                                           "agwb_job_seconds",
-                                           "agwb_throttled_total",
-                                           "agwb_agent_seconds",
-                                           "agwb_agent_tokens_total",
-                                           "agwb_agent_errors_total",
-                                           "agwb_agent_tool_uses_total",
-                                           "agwb_queue_messages",
-                                           "agwb_queue_consumers",
-                                           "agwb_reconnects_total",
-                                           "agwb_in_flight",
-                                           "agwb_build_info",
-                                           NULL};
+    static const char *const PUBLISHER[] = {"agwb_published_total",
+                                            "agwb_publish_confirm_seconds",
+                                            "agwb_intake_rows_total",
+                                            "agwb_oldest_pending_seconds",
+                                            "agwb_queue_messages",
+                                            "agwb_queue_consumers",
+                                            "agwb_reconnects_total",
+                                            "agwb_in_flight",
+                                            "agwb_build_info",
+                                            "agwb_published_total{result=\"returned\"} 0\n",
+                                            "agwb_published_total{result=\"nacked\"} 0\n",
+                                            "agwb_intake_rows_total{result=\"refused\"} 0\n",
+                                            "agwb_intake_rows_total{result=\"retried\"} 0\n",
+                                            "agwb_intake_rows_total{result=\"failed\"} 0\n",
+                                            "agwb_oldest_pending_seconds 0\n",
+                                            "agwb_queue_messages{queue=\"ag_queue\"} ",
+                                            "agwb_queue_consumers{queue=\"ag_queue\"} ",
+                                            "agwb_reconnects_total{peer=\"broker\"} 0\n",
+                                            "agwb_reconnects_total{peer=\"database\"} 0\n",
+                                            "agwb_in_flight 0\n",
+                                            "agwb_broker_blocked 0\n",
+                                            "agwb_ready 1\n",
+                                            NULL};
+    static const char *const CONSUMER[] = {
+        "agwb_consumed_total",
+        "agwb_queue_seconds",
+        "agwb_delivery_attempts_total",
+        "agwb_delivery_seconds",
+        "agwb_deliveries",
+        "agwb_dead_letters_total",
+        "agwb_answer_seconds",
+        "agwb_job_seconds",
+        "agwb_throttled_total",
+        "agwb_agent_seconds",
+        "agwb_agent_tokens_total",
+        "agwb_agent_errors_total",
+        "agwb_agent_tool_uses_total",
+        "agwb_queue_messages",
+        "agwb_queue_consumers",
+        "agwb_reconnects_total",
+        "agwb_in_flight",
+        "agwb_build_info",
+        "agwb_fallback_replies_total 0\n",
+        "agwb_circuit_open{account=\"wa\"} 0\n",
+        "agwb_circuit_open{account=\"sms\"} 0\n",
+        "agwb_consumed_total{result=\"duplicate\"} 0\n",
+        "agwb_consumed_total{result=\"conflict\"} 0\n",
+        "agwb_consumed_total{result=\"late\"} 0\n",
+        "agwb_queue_seconds_count 1\n",
+        "agwb_delivery_attempts_total{channel=\"whatsapp\",outcome=\"DELIVERED\"} 1\n",
+        "agwb_delivery_seconds_bucket{channel=\"whatsapp\",le=\"+Inf\"} 1\n",
+        "agwb_deliveries{state=\"ready\"} 0\n",
+        "agwb_deliveries{state=\"sending\"} ",
+        "agwb_deliveries{state=\"uncertain\"} 0\n",
+        "agwb_deliveries{state=\"parked\"} 0\n",
+        "agwb_dead_letters_total{queue=\"wb_parked\",reason=\"invalid\"} 1\n",
+        "agwb_agent_errors_total 0\n",
+        "agwb_queue_messages{queue=\"wb_parked\"} ",
+        "agwb_queue_consumers{queue=\"dlx_agent\"} 1\n",
+        NULL};
     pair_start_publisher_ready(p);
     pair_start_consumer_ready(p);
     job_add(p, 1, "count me");
     WAIT_UNTIL(wire_agent_step(p));
     WAIT_UNTIL(job_count(p, "status = 'complete'") == 1);
+    wire_publish(p, "wb_queue", NULL, "{}");
+    WAIT_UNTIL(pair_metric(p->consumer_port, "agwb_consumed_total{result=\"invalid\"}") == 1 &&
+               wire_count(p, "wb_parked") == 1);
     assert_metrics(p->publisher_port, PUBLISHER);
     assert_metrics(p->consumer_port, CONSUMER);
     assert_true(pair_metric(p->publisher_port, "agwb_published_total{result=\"confirmed\"}") == 1);
@@ -132,6 +177,7 @@ static void test_ops_logs_tell_enough_and_no_more(struct pair *p)
     assert_int_equal(log_count(&p->publisher, "published", "contact", "*********101"), 1);
     assert_int_equal(log_count(&p->consumer, "consumed", "originalMessageId", job), 1);
     assert_int_equal(log_count(&p->consumer, "delivery attempt", "outcome", "DELIVERED"), 1);
+    assert_int_equal(strlen(log_last(&p->publisher, "published", "traceparent")), 55);
     for (int i = 0; i < 2; i++) {
         file_read(i == 0 ? p->publisher.log : p->consumer.log, &log);
         assert_null(strstr(buf_str(&log), "2025550101"));
@@ -139,6 +185,25 @@ static void test_ops_logs_tell_enough_and_no_more(struct pair *p)
         assert_null(strstr(buf_str(&log), "test-token"));
         buf_fini(&log);
     }
+}
+
+/* What the agent passes on is in the line of each attempt, and in the copy of what is given up. */
+static void test_ops_traceparent_is_taken_through(struct pair *p)
+{
+    static const char TRACE[] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    char headers[80];
+
+    pair_start_consumer_ready(p);
+    pair_script(p, "{\"rules\":[{\"times\":1,\"action\":{\"status\":422}}]}");
+    snprintf(headers, sizeof headers, "{\"traceparent\":\"%s\"}", TRACE);
+    const char *reply = wire_reply("traced", "none", "+12025550101", "hello");
+    struct json *json = wire_python(p, (const char *const[]){"publish", "wb_queue", headers, reply, NULL});
+    json_free(&json);
+    WAIT_UNTIL(wire_count(p, "wb_parked") == 1);
+    assert_string_equal(log_last(&p->consumer, "delivery attempt", "traceparent"), TRACE);
+    json = wire_python(p, (const char *const[]){"take", "wb_parked", NULL});
+    assert_string_equal(json_str(json_path(json_root(json), "headers.traceparent")), TRACE);
+    json_free(&json);
 }
 
 /* --- signals --- */
@@ -252,6 +317,7 @@ int main(int argc, char **argv)
         PAIR_TEST(test_ops_healthcheck_command),
         PAIR_TEST(test_ops_metric_names),
         PAIR_TEST(test_ops_logs_tell_enough_and_no_more),
+        PAIR_TEST(test_ops_traceparent_is_taken_through),
         PAIR_TEST(test_ops_reload),
         PAIR_TEST(test_ops_sigterm_under_load),
         PAIR_TEST(test_ops_second_sigterm_ends_at_once),

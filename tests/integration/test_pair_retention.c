@@ -81,6 +81,76 @@ static void test_retention_deliveries_with_all_that_is_theirs(struct pair *p)
     assert_int_equal(count(p, "agwb.receipts", "message_id is null"), 1);
 }
 
+/* One delivery more in a lane of its own name, and the lane's and the contact's rows. */
+static void add_lane(struct pair *p, const char *lane, const char *state, const char *due)
+{
+    sql_run(p,
+            "insert into agwb.deliveries (message_id, state, account, lane, address, body_sha256, payload, "
+            "settled_at) "
+            "values ('old %s', 'sent', 'wa', '%s', '%s', '', '{}', now() - interval '31 days')",
+            lane, lane, lane);
+    if (state != NULL)
+        sql_run(
+            p,
+            "insert into agwb.deliveries (message_id, state, account, lane, address, body_sha256, payload, "
+            "next_attempt_at, lease_until) values ('new %s', '%s', 'wa', '%s', '%s', '', '{}', "
+            "now() + interval '1 day', now() + interval '1 day')",
+            lane, state, lane, lane);
+    sql_run(p, "insert into agwb.lanes (lane, account, due_at) values ('%s', 'wa', %s)", lane, due);
+    sql_run(p,
+            "insert into agwb.lanes (lane, sends, counts) values ('limit:contact::%s', "
+            "array[now() - interval '25 hours'], '{1}')",
+            lane);
+}
+
+/* A lane and a contact's limit go with the last that is known of them: not while anything waits, is under way
+ * or in doubt there, may still count, or is being changed. */
+static void test_retention_lanes_without_work(struct pair *p)
+{
+    static const char *const KEPT[] = {"ready", "sending", "uncertain"};
+    struct db_session *other = sql_session(p);
+
+    add_lane(p, "idle", NULL, "null");
+    add_lane(p, "due", NULL, "now() + interval '1 day'");
+    add_lane(p, "held", NULL, "null");
+    for (size_t i = 0; i < sizeof KEPT / sizeof KEPT[0]; i++)
+        add_lane(p, KEPT[i], KEPT[i], "null");
+    sql_run(
+        p,
+        "update agwb.lanes set sends = array[now() - interval '2 hours'] where lane = 'limit:contact::due'");
+    sql_run(p, "insert into agwb.lanes (lane) values ('limit:all'), ('limit:jobs')");
+    sql_session_run(other, "begin; select 1 from agwb.lanes where lane = 'held' for update");
+    start(p);
+    WAIT_UNTIL(count(p, "agwb.lanes", "lane = 'idle'") == 0);
+    assert_int_equal(count(p, "agwb.deliveries", "message_id like 'old %%'"), 0);
+    assert_int_equal(count(p, "agwb.lanes",
+                           "lane in ('due', 'held', 'ready', 'sending', 'uncertain', 'limit:all', "
+                           "'limit:jobs')"),
+                     7);
+    assert_string_equal(
+        sql_text(p, "select string_agg(lane, ' ') from agwb.lanes where lane like 'limit:contact:%%'"),
+        "limit:contact::due");
+    sql_session_run(other, "rollback");
+    db_session_close(&other);
+}
+
+/* Whoever moves a delivery into a lane has found its row and not changed it yet: it stays. */
+static void test_retention_spares_the_lanes_of_a_move(struct pair *p)
+{
+    struct db_session *other = sql_session(p);
+
+    add_lane(p, "idle", NULL, "null");
+    sql_session_run(other,
+                    "begin; update agwb.deliveries set state = 'ready', settled_at = null where message_id = "
+                    "'old idle'; select agwb.make_lanes('{idle}', '{wa}')");
+    sql_run(p, "select agwb.purge_lanes('{idle}')");
+    sql_session_run(other, "select agwb.refresh_lanes('{idle}'); commit");
+    assert_int_equal(count(p, "agwb.lanes", "lane = 'idle' and due_at is not null"), 1);
+    sql_run(p, "select agwb.purge_lanes('{idle}')");
+    assert_int_equal(count(p, "agwb.lanes", "lane = 'idle'"), 1);
+    db_session_close(&other);
+}
+
 static void test_retention_inbox_and_usage(struct pair *p)
 {
     sql_run(p, "insert into webhook_inbox (provider, account, headers, body, status, received_at) "
@@ -163,6 +233,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         PAIR_TEST(test_retention_jobs),
         PAIR_TEST(test_retention_deliveries_with_all_that_is_theirs),
+        PAIR_TEST(test_retention_lanes_without_work),
+        PAIR_TEST(test_retention_spares_the_lanes_of_a_move),
         PAIR_TEST(test_retention_inbox_and_usage),
         PAIR_TEST(test_retention_conversations),
         PAIR_TEST(test_retention_goes_on_around_a_held_row),

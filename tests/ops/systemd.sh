@@ -89,6 +89,11 @@ for unit in agwb-publisher agwb-consumer; do
     check "$unit: doctor looked at everything before it" logged $unit 'ok   database: '
 done
 check "the publisher's status line" says_status agwb-publisher 'taking jobs'
+by_hand() { # command...
+    inside env CREDENTIALS_DIRECTORY=/etc/agwb/credentials "$@"
+}
+check "a command by hand finds the credentials' files" by_hand agwb-publisher stats
+check "doctor by hand, too" by_hand agwb-consumer doctor --no-providers
 
 is_confined() { # unit
     local pid status
@@ -152,6 +157,11 @@ stays_down() {
 check "a bad configuration: the start fails" refuses_start
 check "with status 78, and is not tried again" stays_down
 check "the journal names the place" logged agwb-consumer 'nonsense'
+has_priority() { # unit priority text
+    inside journalctl -u "$1" PRIORITY="$2" -o cat | grep "$3"
+}
+check "as an error" has_priority agwb-consumer 3 'nonsense'
+check "a line of the log has its own priority, and is JSON all the same" has_priority agwb-consumer 7 '^{"ts":.*"level":"debug"'
 cp "$dir/good.cfg" "$root/etc/agwb/agwb.cfg"
 check "corrected, it starts" inside systemctl start agwb-consumer
 

@@ -252,10 +252,17 @@ static void test_log_journald_priorities(void **state)
     expect("<3>21:31:00.123 error e\n<4>21:31:00.123 warn  w\n<6>21:31:00.123 info  i\n<7>21:31:00.123 debug "
            "d\n");
 
+    log_configure("prog", LOG_LEVEL_INFO, LOG_FORMAT_AUTO); /* what a unit has: JSON */
+    log_info("i");
+    expect("<6>" HEAD "\"i\"}\n");
+
+    assert_string_equal(log_error_prefix(), "<3>");
+
     setenv("JOURNAL_STREAM", "1:1", 1); /* inherited, but stderr is something else */
     log_configure("prog", LOG_LEVEL_DEBUG, LOG_FORMAT_TEXT);
     log_error("e");
     expect("21:31:00.123 error e\n");
+    assert_string_equal(log_error_prefix(), "");
 }
 
 static void test_log_lines_wait_for_the_flush(void **state)
