@@ -187,6 +187,12 @@ check-valgrind: deps ## most unit tests under valgrind; T="name..." picks some
 	@$(MAKE) --no-print-directory -j$$(nproc) $(UNIT)
 	@BUILD=$(BUILD) sh tests/valgrind.sh $(T)
 
+ROUNDS ?= 3
+.PHONY: bench
+bench: deps ## speed and cost on private servers against the gates, ROUNDS (3); PARTS="publish,consume" picks some by their beginnings
+	@$(MAKE) --no-print-directory -j$$(nproc) $(DAEMONS) $(BUILD)/tests/bench
+	@BUILD=$(BUILD) tests/sandbox/sandbox tests/bench/bench.py --rounds $(ROUNDS) $(if $(PARTS),--only "$(PARTS)")
+
 FUZZ_SECONDS ?= 20
 fuzz: deps ## libFuzzer on every decoder of outside bytes, FUZZ_SECONDS (20) each; T="name..." picks some
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/fuzz CC=clang SANITIZE=fuzzer-no-link,address,undefined $(BUILD)/fuzz/fuzzer

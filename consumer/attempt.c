@@ -299,6 +299,7 @@ static void judge_unsent(enum begun begun, const struct err *e, struct channel_v
         break;
     case BEGUN_NO_ACCOUNT: /* renamed or taken out: the operator may bring it back */
         v->outcome = OUTCOME_AUTH;
+        v->needs_operator = true;
         code = "no_account";
         break;
     case BEGUN_UNSENDABLE:
@@ -381,24 +382,27 @@ static enum begun begin(struct attempt *a, const struct ledger_claim *claim, str
     const struct config_account *account = config_account_find(a->deps.config, claim->account);
     struct arena *arena = arena_new();
     struct channel_parts parts;
-    struct reply reply;
+    const struct reply *reply = claim->reply;
+    struct reply parsed;
     enum begun begun = BEGUN_UNSENDABLE;
     size_t end, part = (size_t)claim->parts_sent;
 
-    if (message_parse_reply(claim->payload, claim->payload_len, arena, &reply, e) != 0)
+    if (!reply && message_parse_reply(claim->payload, claim->payload_len, arena, &parsed, e) != 0)
         goto out;
-    begun = check_links(a, &reply, e) != 0 ? BEGUN_LINK_REFUSED : BEGUN_NOTHING_LEFT;
+    if (!reply)
+        reply = &parsed;
+    begun = check_links(a, reply, e) != 0 ? BEGUN_LINK_REFUSED : BEGUN_NOTHING_LEFT;
     if (begun == BEGUN_LINK_REFUSED || !a->provider->build)
         goto out;
     begun = BEGUN_UNSENDABLE;
-    if (channel_plan(a->provider, account, &reply, arena, &parts, e) != 0)
+    if (channel_plan(a->provider, account, reply, arena, &parts, e) != 0)
         goto out;
     end = parts_end(claim, &parts);
     a->has_more = part + 1 < end;
     if (part >= end)
         begun = BEGUN_NOTHING_LEFT; /* a receipt proved the last one, or the plan has become shorter */
-    else if (build(a, claim, &parts.items[part], &reply, e) == 0)
-        begun = probe_and_send(a, &reply, e);
+    else if (build(a, claim, &parts.items[part], reply, e) == 0)
+        begun = probe_and_send(a, reply, e);
 out:
     arena_free(&arena);
     return begun;

@@ -383,15 +383,6 @@ static void make_stages(struct consumer *c, struct loop *loop, const struct conf
                                                        .arg = c});
     c->deadletter = deadletter_new(&(struct deadletter_deps){
         .config = config, .broker = c->outlet, .fallback = c->fallback, .parking = c->parking});
-    c->receive = receive_new(&(struct receive_deps){.loop = loop,
-                                                    .config = config,
-                                                    .metrics = c->metrics,
-                                                    .broker = c->source,
-                                                    .ledger = c->ledger,
-                                                    .parking = c->parking,
-                                                    .fallback = c->fallback,
-                                                    .on_accepted = on_accepted,
-                                                    .arg = c});
     c->dispatch = dispatch_new(&(struct dispatch_deps){.loop = loop,
                                                        .config = config,
                                                        .metrics = c->metrics,
@@ -401,6 +392,17 @@ static void make_stages(struct consumer *c, struct loop *loop, const struct conf
                                                        .on_parked = on_parked,
                                                        .on_bounced = on_bounced,
                                                        .arg = c});
+    c->receive = receive_new(&(struct receive_deps){.loop = loop,
+                                                    .config = config,
+                                                    .metrics = c->metrics,
+                                                    .broker = c->source,
+                                                    .ledger = c->ledger,
+                                                    .parking = c->parking,
+                                                    .fallback = c->fallback,
+                                                    .dispatch = c->dispatch,
+                                                    .on_accepted = on_accepted,
+                                                    .on_parked = on_parked,
+                                                    .arg = c});
     c->bounce = bounce_new(&(struct bounce_deps){.loop = loop,
                                                  .config = config,
                                                  .metrics = c->metrics,

@@ -31,6 +31,7 @@ struct dispatch {
     struct probes *probes;
     const char *probing;   /* account that the claim under way probes, or NULL */
     size_t asked;          /* slots of the claim under way */
+    size_t lent;           /* slots that an acceptance under way may claim */
     int64_t claim_boot_ms; /* when it was asked: the lease cannot have begun before */
     int64_t claim_us;
     uint64_t claim_number;
@@ -302,30 +303,86 @@ static void on_claimed(void *arg, const struct ledger_claim *claims, size_t coun
     count_held(d, wait);
 }
 
-static void claim(struct dispatch *d)
+/* Ended attempts hold their lanes until they are settled; a ledger that lags must not be asked for ever
+ * more. */
+static size_t free_slots(const struct dispatch *d)
 {
     size_t limit = (size_t)d->deps.config->consumer.max_in_flight;
-    const char *down[CONFIG_MAX_ACCOUNTS];
-    struct ledger_ask ask = {.skip = down};
 
-    /* ended attempts hold their lanes until they are settled; a ledger that lags must not be asked for ever
-     * more */
-    if (d->running >= limit || d->ended_count >= limit + SETTLE_BATCH)
-        return;
-    d->probing = circuits_take_probe(d->circuits, loop_now_ms(d->deps.loop));
-    ask.number = ++d->claim_number;
-    ask.only = d->probing;
-    ask.slots = d->probing ? 1 : limit - d->running;
-    ask.skip_count = d->probing ? 0 : circuits_down(d->circuits, down, CONFIG_MAX_ACCOUNTS);
-    d->asked = ask.slots;
+    return d->running >= limit || d->ended_count >= limit + SETTLE_BATCH ? 0 : limit - d->running;
+}
+
+static void begin_claim(struct dispatch *d, struct ledger_ask *ask)
+{
+    ask->number = ++d->claim_number;
     d->claim_boot_ms = clock_boot_ms();
     d->claim_us = clock_mono_us();
+}
+
+static void claim(struct dispatch *d)
+{
+    const char *down[CONFIG_MAX_ACCOUNTS];
+    struct ledger_ask ask = {.skip = down};
+    size_t slots = free_slots(d);
+
+    if (slots == 0 || d->lent > 0)
+        return;
+    d->probing = circuits_take_probe(d->circuits, loop_now_ms(d->deps.loop));
+    begin_claim(d, &ask);
+    ask.only = d->probing;
+    ask.slots = d->probing ? 1 : slots;
+    ask.skip_count = d->probing ? 0 : circuits_down(d->circuits, down, CONFIG_MAX_ACCOUNTS);
+    d->asked = ask.slots;
     if (ledger_claim(d->deps.ledger, &ask, on_claimed, d) == 0) {
         d->claiming = true;
         d->wanted = false;
     } else if (d->probing) {
         circuits_probe_missed(d->circuits, d->probing, loop_now_ms(d->deps.loop));
     }
+}
+
+/* --- claims with an acceptance --- */
+
+/* With limits there is more to look at than free lanes, and that is the claim's work. */
+static bool has_limits(const struct config *c)
+{
+    return c->limits.sends_per_minute > 0 || c->limits.account_per_minute > 0 ||
+           c->limits.contact_per_minute > 0;
+}
+
+static bool may_claim(const struct dispatch *d)
+{
+    return d->open && !has_unstarted(d) && ledger_can_work(d->deps.ledger) &&
+           loop_now_ms(d->deps.loop) >= d->retry_at;
+}
+
+int dispatch_lend(struct dispatch *d, struct ledger_ask *ask, const char **skip, size_t skip_max)
+{
+    ask->slots = may_claim(d) && !has_limits(d->deps.config) ? free_slots(d) : 0;
+    if (ask->slots == 0)
+        return 0;
+    if (d->claiming || d->wanted)
+        return -1;
+    begin_claim(d, ask);
+    ask->skip_count = circuits_down(d->circuits, skip, skip_max);
+    d->lent = ask->slots;
+    d->late = xrealloc(d->late, ask->slots, sizeof *d->late);
+    return 0;
+}
+
+void dispatch_start_lent(struct dispatch *d, const struct ledger_claim *claim)
+{
+    d->lent--;
+    start_attempt(d, claim, (double)(clock_mono_us() - d->claim_us) / 1000.0);
+}
+
+void dispatch_end_lent(struct dispatch *d, const struct err *e)
+{
+    if (e && d->lent > 0 && e->class != ERR_DATA)
+        d->claim_lost = true;
+    else if (!e && d->lent == 0 && may_claim(d) && !has_limits(d->deps.config))
+        call_others(d); /* what was accepted beside may be theirs */
+    d->lent = 0;
 }
 
 /* What was not started must not wait for its lease's end, which would make it uncertain. */
@@ -387,6 +444,23 @@ static void settle_failed(struct dispatch *d, size_t count, const struct err *e)
     }
 }
 
+/* What the settlements leave to do: heads that are due now or later, copies of what was parked. */
+static void look_for_work(struct dispatch *d, const struct ledger_settled *settled, size_t count,
+                          size_t batch)
+{
+    const struct ended *n = d->head;
+    bool has_parked = false;
+
+    d->wanted |= count < batch || (count > 0 && settled[0].is_due);
+    for (size_t i = 0; i < batch; i++, n = n->next) {
+        enum delivery_state state = delivery_state_after(n->settlement.disposition.kind);
+        d->wanted |= state != DELIVERY_SENT;
+        has_parked |= state == DELIVERY_PARKED;
+    }
+    if (has_parked)
+        d->deps.on_parked(d->deps.arg);
+}
+
 static void on_settled(void *arg, const struct ledger_settled *settled, size_t count, const struct err *e)
 {
     struct dispatch *d = arg;
@@ -403,10 +477,9 @@ static void on_settled(void *arg, const struct ledger_settled *settled, size_t c
         log_warn("attempts whose delivery belongs to a newer claim",
                  log_int("count", (int64_t)(batch - count)));
     count_answers(d, settled, count);
+    look_for_work(d, settled, count, batch);
     drop_ended(d, batch);
     d->settle_limit = d->settle_limit * 2 < SETTLE_BATCH ? d->settle_limit * 2 : SETTLE_BATCH;
-    d->wanted = true; /* their lanes have new heads */
-    d->deps.on_parked(d->deps.arg);
 }
 
 static void settle(struct dispatch *d)

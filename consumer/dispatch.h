@@ -34,6 +34,15 @@ void dispatch_open(struct dispatch *d);  /* begin: the schema is known to be goo
 void dispatch_close(struct dispatch *d); /* drain: claim no more */
 void dispatch_wake(struct dispatch *d);  /* something may be due */
 void dispatch_turn(struct dispatch *d);
+
+/* Lends the free slots to an acceptance, which may claim for them; until dispatch_end_lent() nothing else is
+ * claimed. 0 and a filled ask (perhaps without slots); -1: a claim is under way or its turn, ask again in a
+ * later turn. `skip` has room for `skip_max` accounts and must live as long as the ask. */
+int dispatch_lend(struct dispatch *d, struct ledger_ask *ask, const char **skip, size_t skip_max) MUST_CHECK;
+/* Starts what the acceptance claimed. */
+void dispatch_start_lent(struct dispatch *d, const struct ledger_claim *claim);
+/* The acceptance has ended; e: without an answer, and nobody knows what it claimed. */
+void dispatch_end_lent(struct dispatch *d, const struct err *e);
 /* No attempt runs and nothing is unsettled. */
 bool dispatch_is_idle(const struct dispatch *d);
 size_t dispatch_in_flight(const struct dispatch *d);

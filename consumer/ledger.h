@@ -30,6 +30,31 @@ struct ledger_deps { /* borrowed for the ledger's life */
 struct ledger *ledger_new(const struct ledger_deps *deps);
 void ledger_free(struct ledger **l); /* the connections must be freed before: no callback may come */
 
+/* What may be claimed. */
+struct ledger_ask {
+    size_t slots;
+    const char *const *skip; /* accounts to leave alone: their circuit is open */
+    size_t skip_count;
+    const char *only; /* the one account to probe, or NULL */
+    uint64_t number;  /* of this process's claims: what it takes is known by it */
+};
+
+struct ledger_claim {
+    const char *message_id;
+    int32_t fence, attempts;       /* attempts: counted tries, this one included */
+    int32_t parts_sent, parts_end; /* this attempt's part; before which one it ends, -1 = with the last */
+    const char *kind, *account, *channel, *address, *payload, *headers_json;
+    size_t payload_len;
+    const struct reply *reply; /* the payload, where it is parsed already; NULL: it is not */
+    const char *job_id, *workspace_id, *contact_id; /* NULL when unknown */
+    const char *quoted_id;                          /* of the message that is answered; NULL when unknown */
+    const char *chain;                              /* "" = the account's own */
+    int32_t step;
+    bool as_template;
+    const char *number, *email;                /* the contact's, for accounts with a chain; "" = none */
+    int64_t accepted_ms, due_ms, published_ms; /* wall; published_ms 0 when unknown */
+};
+
 /* --- accept --- */
 struct ledger_arrival {
     const struct reply *reply;
@@ -53,30 +78,19 @@ struct ledger_accepted {
     enum ledger_accept_result result;
     bool orphan;        /* its request is unknown */
     const char *reason; /* "" when none */
+    /* Claimed for an attempt with the acceptance, without the payload and headers, which the arrival has;
+     * NULL: it waits in its lane. */
+    const struct ledger_claim *claim;
 };
 
 typedef void ledger_accepted_fn(void *arg, const struct ledger_accepted *results, size_t count,
                                 const struct err *e);
-/* Results come in the order of the arrivals. message_ids must be distinct. */
+/* Results come in the order of the arrivals. message_ids must be distinct. Up to ask->slots of them are
+ * claimed at once, where their lanes are free and nobody waits; ask->only is not looked at. */
 int ledger_accept(struct ledger *l, const struct ledger_arrival *const *arrivals, size_t count,
-                  ledger_accepted_fn *done, void *arg) MUST_CHECK;
+                  const struct ledger_ask *ask, ledger_accepted_fn *done, void *arg) MUST_CHECK;
 
 /* --- claim, settle --- */
-struct ledger_claim {
-    const char *message_id;
-    int32_t fence, attempts;       /* attempts: counted tries, this one included */
-    int32_t parts_sent, parts_end; /* this attempt's part; before which one it ends, -1 = with the last */
-    const char *kind, *account, *channel, *address, *payload, *headers_json;
-    size_t payload_len;
-    const char *job_id, *workspace_id, *contact_id; /* NULL when unknown */
-    const char *quoted_id;                          /* of the message that is answered; NULL when unknown */
-    const char *chain;                              /* "" = the account's own */
-    int32_t step;
-    bool as_template;
-    const char *number, *email;                /* the contact's, for accounts with a chain; "" = none */
-    int64_t accepted_ms, due_ms, published_ms; /* wall; published_ms 0 when unknown */
-};
-
 typedef void ledger_done_fn(void *arg, const struct err *e);
 
 /* What a claim left behind. */
@@ -87,13 +101,6 @@ struct ledger_wait {
 };
 typedef void ledger_claimed_fn(void *arg, const struct ledger_claim *claims, size_t count,
                                const struct ledger_wait *wait, const struct err *e);
-struct ledger_ask {
-    size_t slots;
-    const char *const *skip; /* accounts to leave alone: their circuit is open */
-    size_t skip_count;
-    const char *only; /* the one account to probe, or NULL */
-    uint64_t number;  /* of this process's claims: what it takes is known by it */
-};
 /* Claims up to `slots` lane heads within the limits of the configuration. What must not be sent any more is
  * cancelled on the way. */
 int ledger_claim(struct ledger *l, const struct ledger_ask *ask, ledger_claimed_fn *done,
@@ -110,6 +117,7 @@ int ledger_release_claim(struct ledger *l, uint64_t number, ledger_done_fn *done
 struct ledger_settled {
     const char *message_id;
     int64_t job_created_ms, job_published_ms; /* 0 = completed no job */
+    bool is_due;                              /* somewhere a head may go: a claim is worth its while */
 };
 typedef void ledger_settled_fn(void *arg, const struct ledger_settled *settled, size_t count,
                                const struct err *e);

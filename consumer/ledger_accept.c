@@ -97,10 +97,35 @@ static enum ledger_accept_result accept_result(const char *word)
                                know */
 }
 
+/* The first attempt of a new reply. */
+static struct ledger_claim claim_of_row(const struct db_result *r, size_t row)
+{
+    return (struct ledger_claim){
+        .message_id = db_text(r, row, 0),
+        .fence = (int32_t)db_int(r, row, 4),
+        .attempts = 1,
+        .parts_end = -1,
+        .kind = "reply",
+        .account = db_text(r, row, 5),
+        .channel = db_text(r, row, 6),
+        .address = db_text(r, row, 7),
+        .job_id = ledger_text_or_null(r, row, 8),
+        .workspace_id = ledger_text_or_null(r, row, 9),
+        .contact_id = ledger_text_or_null(r, row, 10),
+        .accepted_ms = db_int(r, row, 11),
+        .due_ms = db_int(r, row, 11),
+        .quoted_id = ledger_text_or_null(r, row, 12),
+        .chain = "",
+        .number = db_text(r, row, 13),
+        .email = db_text(r, row, 14),
+    };
+}
+
 static void on_accepted(void *arg, const struct db_result *r, const struct err *e)
 {
     struct ledger_call c = ledger_take(arg);
     struct ledger_accepted *results;
+    struct ledger_claim *claims;
     struct err short_answer;
 
     if (e) {
@@ -114,16 +139,23 @@ static void on_accepted(void *arg, const struct db_result *r, const struct err *
         return;
     }
     results = xcalloc(c.count, sizeof *results);
-    for (size_t i = 0; i < c.count; i++)
+    claims = xcalloc(c.count, sizeof *claims);
+    for (size_t i = 0; i < c.count; i++) {
         results[i] = (struct ledger_accepted){.result = accept_result(db_text(r, i, 1)),
                                               .orphan = db_bool(r, i, 2),
                                               .reason = db_text(r, i, 3)};
+        if (db_is_null(r, i, 4))
+            continue;
+        claims[i] = claim_of_row(r, i);
+        results[i].claim = &claims[i];
+    }
     c.accepted(c.arg, results, c.count, NULL);
+    free(claims);
     free(results);
 }
 
 int ledger_accept(struct ledger *l, const struct ledger_arrival *const *arrivals, size_t count,
-                  ledger_accepted_fn *done, void *arg)
+                  const struct ledger_ask *ask, ledger_accepted_fn *done, void *arg)
 {
     struct db_params *p = &l->params;
 
@@ -135,9 +167,16 @@ int ledger_accept(struct ledger *l, const struct ledger_arrival *const *arrivals
         db_array_end(p);
     }
     db_param_text(p, buf_str(&l->accounts));
-    return ledger_run(
-        l, l->deps.accept_db,
-        "select message_id, result, orphan, coalesce(reason, '') from "
-        "agwb.accept_replies($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::jsonb)",
-        on_accepted, &(struct ledger_call){.accepted = done, .arg = arg, .count = count});
+    ledger_add_claim_owner(l, p, ask->number);
+    db_param_int4(p, (int32_t)ask->slots);
+    db_param_int8(p, l->deps.config->consumer.lease_ms);
+    db_param_bool(p, l->deps.config->consumer.drop_stale);
+    db_param_bool(p, l->deps.config->consumer.uncertain == UNCERTAIN_RESEND);
+    ledger_add_skipped(p, ask);
+    ledger_add_chained(l, p);
+    return ledger_run(l, l->deps.accept_db,
+                      "select * from agwb.accept_replies($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, "
+                      "$13, $14, $15::jsonb, "
+                      "$16, $17, $18, $19, $20, $21, $22)",
+                      on_accepted, &(struct ledger_call){.accepted = done, .arg = arg, .count = count});
 }

@@ -82,8 +82,7 @@ static void on_claimed(void *arg, const struct db_result *r, const struct err *e
     free(claims);
 }
 
-/* Each claim under a name of its own, so that one whose answer was lost can be undone. */
-static void add_claim_owner(const struct ledger *l, struct db_params *p, uint64_t number)
+void ledger_add_claim_owner(const struct ledger *l, struct db_params *p, uint64_t number)
 {
     char owner[OWNER_MAX];
 
@@ -91,20 +90,25 @@ static void add_claim_owner(const struct ledger *l, struct db_params *p, uint64_
     db_param_text(p, owner);
 }
 
+void ledger_add_skipped(struct db_params *p, const struct ledger_ask *ask)
+{
+    db_array_begin(p, DB_TEXT);
+    for (size_t i = 0; i < ask->skip_count; i++)
+        ledger_item_text(p, ask->skip[i]);
+    db_array_end(p);
+}
+
 int ledger_claim(struct ledger *l, const struct ledger_ask *ask, ledger_claimed_fn *done, void *arg)
 {
     struct db_params *p = &l->params;
 
     db_params_clear(p);
-    add_claim_owner(l, p, ask->number);
+    ledger_add_claim_owner(l, p, ask->number);
     db_param_int4(p, (int32_t)ask->slots);
     db_param_int8(p, l->deps.config->consumer.lease_ms);
     db_param_bool(p, l->deps.config->consumer.drop_stale);
     db_param_bool(p, l->deps.config->consumer.uncertain == UNCERTAIN_RESEND);
-    db_array_begin(p, DB_TEXT);
-    for (size_t i = 0; i < ask->skip_count; i++)
-        ledger_item_text(p, ask->skip[i]);
-    db_array_end(p);
+    ledger_add_skipped(p, ask);
     db_param_text(p, ask->only);
     ledger_add_chained(l, p);
     add_limits(l, p);
@@ -129,7 +133,8 @@ static void on_settled(void *arg, const struct db_result *r, const struct err *e
     for (size_t i = 0; i < rows; i++)
         settled[i] = (struct ledger_settled){.message_id = db_text(r, i, 0),
                                              .job_created_ms = db_int(r, i, 1),
-                                             .job_published_ms = db_int(r, i, 2)};
+                                             .job_published_ms = db_int(r, i, 2),
+                                             .is_due = db_bool(r, i, 3)};
     c.settled(c.arg, settled, rows, NULL);
     free(settled);
 }
@@ -265,7 +270,7 @@ int ledger_release(struct ledger *l, const struct ledger_unstarted *items, size_
 int ledger_release_claim(struct ledger *l, uint64_t number, ledger_done_fn *done, void *arg)
 {
     db_params_clear(&l->params);
-    add_claim_owner(l, &l->params, number);
+    ledger_add_claim_owner(l, &l->params, number);
     return ledger_run(l, l->deps.work_db, "select agwb.release_claim($1)", ledger_on_done,
                       &(struct ledger_call){.done = done, .arg = arg});
 }

@@ -39,6 +39,10 @@ struct ledger_call ledger_take(void *arg);
 /* A db_done_fn for calls that only want to know whether it worked. */
 void ledger_on_done(void *arg, const struct db_result *r, const struct err *e);
 
+/* The name of a claim: each has its own, so that one whose answer was lost can be undone. */
+void ledger_add_claim_owner(const struct ledger *l, struct db_params *p, uint64_t number);
+/* The array of accounts that are left alone. */
+void ledger_add_skipped(struct db_params *p, const struct ledger_ask *ask);
 /* The array of accounts that have a chain. */
 void ledger_add_chained(const struct ledger *l, struct db_params *p);
 /* A way as the JSON that agwb.settle_deliveries() wants, or NULL for another disposition than next. */

@@ -406,20 +406,43 @@ static void batch_failed(struct receive *r, const struct err *e)
                  log_int("held_back", held));
 }
 
+static void start_claimed(struct receive *r, const struct arrival *a, const struct ledger_claim *accepted)
+{
+    struct ledger_claim claim = *accepted;
+
+    claim.payload = a->body;
+    claim.payload_len = a->body_len;
+    claim.reply = a->reply;
+    claim.headers_json = a->headers_json;
+    claim.published_ms = a->reply->timestamp_ms;
+    dispatch_start_lent(r->deps.dispatch, &claim);
+}
+
 static void on_accepted(void *arg, const struct ledger_accepted *results, size_t count, const struct err *e)
 {
     struct receive *r = arg;
+    bool has_waiting = false, has_parked = false;
 
     if (e) {
+        dispatch_end_lent(r->deps.dispatch, e);
         batch_failed(r, e);
         return;
     }
     CRASH_POINT("consumer-accepted");
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        if (results[i].claim)
+            start_claimed(r, r->batch[i], results[i].claim);
+        has_waiting |= results[i].result == LEDGER_ACCEPTED && !results[i].claim;
+        has_parked |= results[i].result == LEDGER_UNROUTABLE;
         finish(r, r->batch[i], &results[i]);
+    }
+    dispatch_end_lent(r->deps.dispatch, NULL);
     r->batch_count = 0;
     r->batch_limit = r->batch_limit * 2 < BATCH_MAX ? r->batch_limit * 2 : BATCH_MAX;
-    r->deps.on_accepted(r->deps.arg);
+    if (has_waiting)
+        r->deps.on_accepted(r->deps.arg);
+    if (has_parked)
+        r->deps.on_parked(r->deps.arg);
 }
 
 /* One id twice in a batch would meet itself in the ledger's insert: the second waits for the next batch
@@ -437,7 +460,11 @@ static void start_batch(struct receive *r)
 {
     struct ledger_arrival items[BATCH_MAX];
     const struct ledger_arrival *list[BATCH_MAX];
+    const char *skip[CONFIG_MAX_ACCOUNTS];
+    struct ledger_ask ask = {.skip = skip};
 
+    if (dispatch_lend(r->deps.dispatch, &ask, skip, CONFIG_MAX_ACCOUNTS) != 0)
+        return;
     for (struct arrival *a = r->head; a && r->batch_count < r->batch_limit; a = a->next) {
         if (a->state != ARRIVAL_WAITING || is_in_batch(r, a->reply->message_id))
             continue;
@@ -452,8 +479,10 @@ static void start_batch(struct receive *r)
         r->batch[r->batch_count++] = a;
     }
     r->waiting -= r->batch_count;
-    if (ledger_accept(r->deps.ledger, list, r->batch_count, on_accepted, r) != 0)
+    if (ledger_accept(r->deps.ledger, list, r->batch_count, &ask, on_accepted, r) != 0) {
+        dispatch_end_lent(r->deps.dispatch, NULL);
         batch_back_to_waiting(r);
+    }
 }
 
 /* --- acking --- */

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/metrics.h"
+#include "consumer/dispatch.h"
 #include "consumer/fallback.h"
 #include "consumer/ledger.h"
 #include "consumer/parking.h"
@@ -25,7 +26,9 @@ struct receive_deps { /* borrowed */
     struct ledger *ledger;
     struct parking *parking;
     struct fallback *fallback;
-    void (*on_accepted)(void *arg); /* the ledger has new deliveries (or parked ones) */
+    struct dispatch *dispatch;      /* starts what is claimed with its acceptance */
+    void (*on_accepted)(void *arg); /* the ledger has new deliveries that wait */
+    void (*on_parked)(void *arg);   /* it has parked ones without a copy */
     void *arg;
 };
 

@@ -19,6 +19,9 @@ enum {
      * without a trace of whether it was read, so a connection is not used again from 4 s on; libcurl compares
      * whole seconds with "more than". */
     REUSE_WITHIN_S = 3,
+    /* libcurl's own are 16 and 64 KiB a request, and hundreds are under way. */
+    READ_BUFFER_BYTES = 4096,
+    SEND_BUFFER_BYTES = 16384, /* the least it takes */
 };
 
 /* --- libcurl's callbacks about one request --- */
@@ -204,6 +207,8 @@ void http_request_set(struct transfer *t, const struct http_request *r)
     t->answer.limit = r->max_response_bytes > 0 ? r->max_response_bytes : DEFAULT_ANSWER_BYTES;
     t->public_only = r->public_only;
     http_set_policy(t->easy, r);
+    curl_easy_setopt(t->easy, CURLOPT_BUFFERSIZE, (long)READ_BUFFER_BYTES);
+    curl_easy_setopt(t->easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)SEND_BUFFER_BYTES);
     curl_easy_setopt(t->easy, CURLOPT_PRIVATE, t);
     curl_easy_setopt(t->easy, CURLOPT_ERRORBUFFER, t->text);
     curl_easy_setopt(t->easy, CURLOPT_HTTP09_ALLOWED, 0L);

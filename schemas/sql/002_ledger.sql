@@ -38,7 +38,7 @@ alter table agwb.deliveries set (fillfactor = 80, autovacuum_vacuum_scale_factor
 -- One delivery in flight a lane, whatever the program believes.
 create unique index if not exists deliveries_one_sending on agwb.deliveries (lane) where state = 'sending';
 create index if not exists deliveries_head on agwb.deliveries (lane, rank, seq) where state = 'ready';
-create index if not exists deliveries_lease on agwb.deliveries (lease_until) where state = 'sending';
+drop index if exists agwb.deliveries_lease; -- what is being sent is few, and deliveries_one_sending lists it
 create index if not exists deliveries_uncertain on agwb.deliveries (next_attempt_at) where state = 'uncertain';
 create index if not exists deliveries_uncopied on agwb.deliveries (settled_at) where state = 'parked' and copied_at is null;
 create index if not exists deliveries_job on agwb.deliveries (job_id) where job_id is not null;
@@ -79,7 +79,7 @@ alter table agwb.delivery_attempts add column if not exists receipt_id text;    
 create index if not exists delivery_attempts_provider on agwb.delivery_attempts (provider_message_id) where provider_message_id is not null;
 create index if not exists delivery_attempts_receipt on agwb.delivery_attempts (receipt_id) where receipt_id is not null;
 
--- A lane has a row from its first wait on; due_at is when its head may go, null while it has none or one is in flight.
+-- A lane has a row from its first wait on; due_at is when its head may go, null once a claim has seen that none waits or one is in flight.
 -- A limit key ('limit:...') has a row from its first use on, with the sends that still count.
 create table if not exists agwb.lanes (
     lane     text primary key,

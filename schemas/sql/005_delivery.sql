@@ -45,114 +45,55 @@ language sql immutable as $$
         end
 $$;
 
--- Sets when the given lanes' heads may go. The rule that keeps a lane from being forgotten: whoever changes what its due time depends on holds the
--- lane's row first and then looks with a newer snapshot. Lanes are locked in one order. A head that may go at once is due from now on, behind
--- the lanes that were due before: lanes take turns.
+-- Sets when the given lanes' heads may go, and gives those a row that wait for the first time. Two rules keep a lane from being forgotten: whoever changes
+-- what waits in it holds its row first and then looks with a newer snapshot; and only a claim takes a busy or empty lane's due time away, while it holds
+-- what keeps it busy (hold_lanes). Lanes are locked in one order. A head that may go at once is due from now on, behind the lanes that were due before:
+-- lanes take turns.
 create or replace function agwb.refresh_lanes(p_lanes text[]) returns void
 language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
+declare
+    v_waiting text[];
 begin
-    perform 1 from agwb.lanes l where l.lane = any (p_lanes) order by l.lane for update;
-    if not found then
+    with waiting as (
+        insert into agwb.lanes (lane, account)
+        select distinct on (x.lane) x.lane, d.account
+        from unnest(p_lanes) x (lane)
+        cross join lateral (select r.account from agwb.deliveries r where r.lane = x.lane and r.state = 'ready' limit 1) d
+        order by x.lane
+        on conflict (lane) do update set account = excluded.account -- which holds it
+        returning lane)
+    select array_agg(w.lane) into v_waiting from waiting w;
+    if v_waiting is null then
         return;
     end if;
     update agwb.lanes l
-    set due_at = case when not exists (select 1 from agwb.deliveries d where d.lane = l.lane and d.state = 'sending')
-                 then (select coalesce(d.next_attempt_at, clock_timestamp()) from agwb.deliveries d
-                       where d.lane = l.lane and d.state = 'ready' order by d.rank, d.seq limit 1) end
-    where l.lane = any (p_lanes);
+    set due_at = (select coalesce(d.next_attempt_at, clock_timestamp()) from agwb.deliveries d
+                  where d.lane = l.lane and d.state = 'ready' order by d.rank, d.seq limit 1)
+    where l.lane = any (v_waiting);
 end
 $$;
 
 -- Gives lanes their rows before refresh_lanes() where something comes to them by another way than accept_replies().
 create or replace function agwb.make_lanes(p_lanes text[], p_accounts text[]) returns void
 language sql as $$
+    select pg_advisory_xact_lock_shared(hashtextextended('agwb.make_lanes', 0)); -- purge_lanes() must not take what is found here
     insert into agwb.lanes (lane, account)
     select distinct on (x.lane) x.lane, x.account from unnest(p_lanes, p_accounts) x (lane, account) order by x.lane
     on conflict (lane) do nothing
 $$;
 
--- Accepts a batch of checked replies, in order. result: accepted, duplicate (same id and body: the ledger has it), conflict (same id, other body:
--- nothing stored), error and empty (the agent's error or partial reply has nothing to send: nothing stored, fail_requests() is next), unroutable (stored as parked, with the reason). `orphan` says
--- that the request it answers is unknown. message_ids are distinct within a batch.
-create or replace function agwb.accept_replies(
-    p_message_ids text[], p_originals uuid[], p_statuses text[], p_has_content boolean[],
-    p_jids text[], p_addresses text[], p_channels text[],
-    p_workspaces uuid[], p_conversations uuid[], p_contacts uuid[],
-    p_published_ms bigint[], p_payloads bytea[], p_headers text[], p_replays integer[], p_accounts jsonb)
-returns table (message_id text, result text, orphan boolean, reason text)
+-- Replays lift parked rows once a generation, and sent ones if their audit row says so; in every other state they are duplicates. The header alone
+-- does nothing: anyone who may publish could write it. Returns the ids that were lifted.
+create or replace function agwb.revive_deliveries(p_message_ids text[], p_payloads bytea[], p_replays integer[]) returns text[]
 language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
-#variable_conflict use_column
+declare
+    v_revived text[];
 begin
-    -- The jobs are locked in one order: a fallback for the same request waits for us and then sees our row.
-    perform 1 from ai_response_queue q where q.id = any (p_originals) order by q.id for update;
-
-    return query
-    with r as materialized (
-        select * from unnest(p_message_ids, p_originals, p_statuses, p_has_content, p_jids, p_addresses, p_channels, p_workspaces,
-                             p_conversations, p_contacts, p_published_ms, p_payloads, p_headers, p_replays) with ordinality
-            r (message_id, original, status, has_content, jid, address, channel, workspace_id, conversation_id, contact_id,
-               published_ms, payload, headers, replay, position)
-    ), known as materialized (
-        select d.message_id, d.body_sha256, d.state, d.replay from agwb.deliveries d where d.message_id = any (p_message_ids)
-    ), who as materialized (
-        -- what the reply left out is looked up by the request it answers
-        select r.*, q.id as job_id,
-               coalesce(r.workspace_id, q.workspace_id, c.workspace_id) as the_workspace,
-               coalesce(c.id, r.contact_id) as the_contact, v.id as the_conversation,
-               case when coalesce(r.channel, v.channel_type) in ('email', 'instagram', 'website') then null
-                    else coalesce(r.address, agwb.number_of_jid(r.jid), r.jid) end as said_address,
-               c.phone_number, c.remote_jid, c.email, c.external_id, m.external_id as quoted, m.metadata ->> 'account' as quoted_account,
-               coalesce(r.channel, nullif(v.channel_type, '')) as said_channel,
-               case when coalesce(r.jid, nullif(c.remote_jid, '')) is not null or c.external_id like 'whatsapp:%'
-                    then 'whatsapp' else 'sms' end as likely_channel
-        from r
-        left join ai_response_queue q on q.id = r.original
-        left join messages m on m.id = q.message_id
-        left join conversations v on v.id = coalesce(r.conversation_id, q.conversation_id, m.conversation_id)
-        left join customer_profiles c on c.id = coalesce(r.contact_id, q.contact_id, v.customer_id)
-    ), routed as materialized (
-        -- a channel that nobody named is only a guess: another account's will do when there is none for it
-        select w.*, a.account as the_account,
-               coalesce(w.said_address, agwb.contact_address(w.said_channel, w.phone_number, w.remote_jid, w.email, w.external_id)) as the_address,
-               coalesce((select x ->> 'channel' from jsonb_array_elements(p_accounts) x where x ->> 'name' = a.account),
-                        w.said_channel, w.likely_channel) as the_channel
-        from who w
-        cross join lateral (
-            select case when w.said_channel is not null then agwb.pick_account(p_accounts, w.said_channel, w.the_workspace)
-                   else coalesce(agwb.pick_account(p_accounts, w.likely_channel, w.the_workspace),
-                                 agwb.pick_account(p_accounts, 'whatsapp', w.the_workspace),
-                                 agwb.pick_account(p_accounts, 'sms', w.the_workspace)) end as account) a
-        where not exists (select 1 from known k where k.message_id = w.message_id)
-    ), ledger as (
-        insert into agwb.deliveries
-            (message_id, job_id, workspace_id, contact_id, conversation_id, account, lane, channel, address, state, reason,
-             body_sha256, payload, headers, published_at, settled_at, quoted_id, replay)
-        select x.message_id, x.job_id, x.the_workspace, x.the_contact, x.the_conversation, x.the_account,
-               x.the_account || ' ' || x.the_address, x.the_channel, x.the_address,
-               case when x.fault is null then 'ready' else 'parked' end, x.fault,
-               sha256(x.payload), x.payload, coalesce(x.headers, '{}')::jsonb,
-               to_timestamp(x.published_ms / 1000.0), case when x.fault is not null then clock_timestamp() end,
-               -- an account cannot quote what another one received
-               case when coalesce(x.quoted_account, x.the_account) = x.the_account then nullif(x.quoted, '') end,
-               case when x.replay > 0 and exists (
-                   select 1 from agwb.audit u where u.action = 'replay' and u.message_id = x.message_id and u.n = x.replay)
-               then x.replay else 0 end
-        from (select y.*, case
-                     when y.the_account is null then 'no account for channel ' || y.the_channel
-                     when y.the_address is null then 'no address: neither the reply nor the request''s contact has one for channel ' || y.the_channel
-                     end as fault
-              from routed y) x
-        where x.has_content
-        order by x.position
-        on conflict on constraint deliveries_pkey do nothing
-        returning message_id, state, reason, lane, account
-    ), revived as (
-        -- a replay lifts a parked row once a generation, and a sent one if its audit row says so; in every other state it is a duplicate. The
-        -- header alone does nothing: anyone who may publish could write it.
+    with revived as (
         update agwb.deliveries d
         set state = 'ready', replay = r.replay, attempts = 0, next_attempt_at = null, reason = null, settled_at = null,
             copied_at = null, lease_owner = null, lease_until = null,
@@ -160,47 +101,179 @@ begin
             parts_sent = case when d.state = 'sent' then 0 else d.parts_sent end,
             parts_end = case when d.state = 'sent' then null else d.parts_end end,
             as_template = false, step = case when d.chain is null then 0 else d.step end
-        from r join known k using (message_id) -- whose state is looked at, or an index of all that is sent would be read
-        where k.state in ('parked', 'sent') and k.replay < r.replay and k.body_sha256 = sha256(r.payload)
-          and d.message_id = k.message_id and d.state = k.state and d.replay = k.replay and d.lane is not null
+        from unnest(p_message_ids, p_payloads, p_replays) r (message_id, payload, replay)
+        where d.message_id = any (p_message_ids) and d.message_id = r.message_id
+          and d.state in ('parked', 'sent') and d.replay < r.replay and d.lane is not null
           and exists (select 1 from agwb.audit u
                       where u.action = 'replay' and u.message_id = r.message_id and u.n = r.replay
-                        and (k.state = 'parked' or u.again))
-        returning d.message_id, d.lane, d.account
+                        and (d.state = 'parked' or u.again))
+          and d.body_sha256 = sha256(r.payload)
+        returning d.message_id)
+    select array_agg(x.message_id) into v_revived from revived x;
+    return v_revived;
+end
+$$;
+
+drop function if exists agwb.accept_replies(
+    text[], uuid[], text[], boolean[], text[], text[], text[], uuid[], uuid[], uuid[], bigint[], bytea[], text[], integer[], jsonb);
+-- Accepts a batch of checked replies, in order. result: accepted, duplicate (same id and body: the ledger has it), conflict (same id, other body:
+-- nothing stored), error and empty (the agent's error or partial reply has nothing to send: nothing stored, fail_requests() is next), unroutable (stored as parked, with the reason). `orphan` says
+-- that the request it answers is unknown. message_ids are distinct within a batch.
+-- Up to p_slots of them are claimed as `sending` at once, as claim_deliveries() would (p_owner to p_chained are its parameters; no limits, 0 = claim
+-- nothing): those whose lane is free, and only while nobody waits for a turn. They come back with a fence and what an attempt needs beside the reply.
+create or replace function agwb.accept_replies(
+    p_message_ids text[], p_originals uuid[], p_statuses text[], p_has_content boolean[],
+    p_jids text[], p_addresses text[], p_channels text[],
+    p_workspaces uuid[], p_conversations uuid[], p_contacts uuid[],
+    p_published_ms bigint[], p_payloads bytea[], p_headers text[], p_replays integer[], p_accounts jsonb,
+    p_owner text, p_slots integer, p_lease_ms bigint, p_drop_stale boolean, p_hold boolean, p_skip text[], p_chained text[])
+returns table (message_id text, result text, orphan boolean, reason text, fence integer, account text, channel text, address text,
+               job_id uuid, workspace_id uuid, contact_id uuid, accepted_ms bigint, quoted_id text, number text, email text)
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+declare
+    v_slots integer := 0;
+    v_until timestamptz;
+    v_revived text[];
+begin
+    if p_slots > 0 then
+        perform pg_advisory_xact_lock(hashtextextended('agwb.claim_deliveries', 0)); -- as every claim, and before all else (see release_claim)
+    end if;
+    -- The jobs are locked in one order: a fallback for the same request waits for us and then sees our row.
+    perform 1 from ai_response_queue q where q.id = any (p_originals) order by q.id for update;
+    if p_slots > 0 then
+        v_until := clock_timestamp() + p_lease_ms * interval '1 millisecond';
+        if not exists (select 1 from agwb.lanes l where l.due_at <= clock_timestamp()) then
+            v_slots := p_slots;
+        end if;
+    end if;
+    if 0 < any (p_replays) then
+        v_revived := agwb.revive_deliveries(p_message_ids, p_payloads, p_replays);
+    end if;
+
+    -- The laterals with a limit are looked up row by row, by index, whatever the planner believes of the tables' sizes.
+    return query
+    with accounts as materialized (
+        select a.name, a.channel, a.workspaces, a."default" as is_default, row_number() over () as position
+        from jsonb_to_recordset(p_accounts) a (name text, channel text, workspaces jsonb, "default" boolean)
+    ), who as materialized (
+        -- what the reply left out is looked up by the request it answers
+        select r.*, k.body_sha256 as known_sha256, sha256(r.payload) as body_sha256, q.id as job_id,
+               coalesce(r.workspace_id, q.workspace_id, c.workspace_id) as the_workspace,
+               coalesce(c.id, r.contact_id) as the_contact, v.id as the_conversation,
+               case when coalesce(r.channel, v.channel_type) in ('email', 'instagram', 'website') then null
+                    else coalesce(r.address, agwb.number_of_jid(r.jid), -- a hidden id has a number where we know whose it is
+                                  case when r.jid = c.remote_jid then nullif(c.phone_number, '') end, r.jid) end as said_address,
+               c.phone_number, c.remote_jid, c.email, c.external_id, m.external_id as quoted, m.metadata ->> 'account' as quoted_account,
+               coalesce(r.channel, nullif(v.channel_type, '')) as said_channel,
+               case when coalesce(r.jid, nullif(c.remote_jid, '')) is not null or c.external_id like 'whatsapp:%'
+                    then 'whatsapp' else 'sms' end as likely_channel,
+               -- as stale_reason(), which the claim asks for the reason
+               c.opted_out_at is not null or v.requires_human is true or (p_drop_stale and q.id is not null) as may_be_stale
+        from unnest(p_message_ids, p_originals, p_statuses, p_has_content, p_jids, p_addresses, p_channels, p_workspaces,
+                    p_conversations, p_contacts, p_published_ms, p_payloads, p_headers, p_replays) with ordinality
+             r (message_id, original, status, has_content, jid, address, channel, workspace_id, conversation_id, contact_id,
+                published_ms, payload, headers, replay, position)
+        left join lateral (select x.body_sha256 from agwb.deliveries x where x.message_id = r.message_id limit 1) k on true
+        left join lateral (select x.* from ai_response_queue x where x.id = r.original limit 1) q on true
+        left join lateral (select x.external_id, x.metadata, x.conversation_id from messages x where x.id = q.message_id limit 1) m on true
+        left join lateral (select x.* from conversations x
+                           where x.id = coalesce(r.conversation_id, q.conversation_id, m.conversation_id) limit 1) v on true
+        left join lateral (select x.* from customer_profiles x
+                           where x.id = coalesce(r.contact_id, q.contact_id, v.customer_id) limit 1) c on true
+    ), routed as materialized (
+        select w.*, a.name as the_account,
+               coalesce(w.said_address, agwb.contact_address(w.said_channel, w.phone_number, w.remote_jid, w.email, w.external_id)) as the_address,
+               coalesce(a.channel, w.said_channel, w.likely_channel) as the_channel,
+               a.name || ' ' || coalesce(w.said_address, agwb.contact_address(w.said_channel, w.phone_number, w.remote_jid, w.email,
+                                                                              w.external_id)) as lane
+        from who w
+        left join lateral (
+            -- pick_account(); a channel that nobody named is only a guess: another account's will do when there is none for it
+            select x.name, x.channel from accounts x
+            where x.channel = any (case when w.said_channel is null then array[w.likely_channel, 'whatsapp', 'sms'] else array[w.said_channel] end)
+              and (coalesce(jsonb_array_length(x.workspaces), 0) = 0 or x.workspaces ? w.the_workspace::text)
+            order by x.channel is distinct from coalesce(w.said_channel, w.likely_channel), x.channel is distinct from 'whatsapp',
+                     (x.workspaces ? w.the_workspace::text) is not true, x.is_default is not true, x.position
+            limit 1) a on true
+        where w.has_content and w.known_sha256 is null
+    ), judged as materialized (
+        select y.*, y.may_go and row_number() over (partition by y.may_go order by y.position) <= v_slots as goes,
+               -- an account cannot quote what another one received
+               case when coalesce(y.quoted_account, y.the_account) = y.the_account then nullif(y.quoted, '') end as the_quoted
+        from (select x.*,
+                     case when x.the_account is null then 'no account for channel ' || x.the_channel
+                          when x.the_address is null then 'no address: neither the reply nor the request''s contact has one for channel ' || x.the_channel
+                          when x.the_channel = 'website' and x.the_conversation is null then 'no conversation: a reply on the website is shown in one'
+                          end as fault,
+                     v_slots > 0 and x.lane is not null and (x.the_channel <> 'website' or x.the_conversation is not null)
+                     and not x.may_be_stale and x.the_account <> all (p_skip) and b.is_busy is null
+                     and row_number() over (partition by x.lane order by x.position) = 1 as may_go
+              from routed x
+              left join lateral (
+                  select true as is_busy from agwb.deliveries d where d.lane = x.lane and d.state = 'ready'
+                  union all select true from agwb.deliveries d where d.lane = x.lane and d.state = 'sending'
+                  union all select true from agwb.deliveries d where p_hold and d.lane = x.lane and d.state = 'uncertain'
+                  limit 1) b on v_slots > 0) y
+    ), ledger as (
+        insert into agwb.deliveries
+            (message_id, job_id, workspace_id, contact_id, conversation_id, account, lane, channel, address, state, reason,
+             body_sha256, payload, headers, published_at, settled_at, quoted_id, replay, fence, attempts, lease_owner, lease_until)
+        select j.message_id, j.job_id, j.the_workspace, j.the_contact, j.the_conversation, j.the_account, j.lane, j.the_channel, j.the_address,
+               case when j.fault is not null then 'parked' when j.goes then 'sending' else 'ready' end, j.fault,
+               j.body_sha256, j.payload, coalesce(j.headers, '{}')::jsonb,
+               to_timestamp(j.published_ms / 1000.0), case when j.fault is not null then clock_timestamp() end, j.the_quoted,
+               case when j.replay > 0 and exists (
+                   select 1 from agwb.audit u where u.action = 'replay' and u.message_id = j.message_id and u.n = j.replay)
+               then j.replay else 0 end,
+               j.goes::integer, j.goes::integer, case when j.goes then p_owner end, case when j.goes then v_until end
+        from judged j
+        order by j.position
+        on conflict on constraint deliveries_pkey do nothing
+        returning 1
     ), answered as (
         -- the real answer is here: an apology that has not left is not needed any more
         update agwb.deliveries f
         set state = 'cancelled', reason = 'a real reply came first', settled_at = clock_timestamp()
-        from ledger l join routed w using (message_id)
-        where l.state = 'ready' and f.job_id = w.job_id and f.kind = 'fallback' and f.state = 'ready'
+        from judged j
+        -- not "=", or an index of all fallbacks, or of all that is ready, would be read
+        cross join lateral (select d.message_id from agwb.deliveries d
+                            where d.job_id = j.job_id and d.kind is not distinct from 'fallback'
+                              and d.state is not distinct from 'ready' limit 1) o
+        where j.fault is null and f.message_id = o.message_id and f.state is not distinct from 'ready'
         returning f.lane
     ), waiting as (
         -- Due at once unless it already waits for its head's time, and that head was not just cancelled. A lane with one in flight is due in vain: the claim sees that.
         insert into agwb.lanes (lane, account, due_at)
         select distinct on (l.lane) l.lane, l.account, clock_timestamp()
-        from (select x.lane, x.account from ledger x where x.state = 'ready'
-              union all select x.lane, x.account from revived x) l
+        from (select j.lane, j.the_account as account from judged j where j.fault is null and not j.goes
+              union all select d.lane, d.account from agwb.deliveries d where d.message_id = any (v_revived)) l
         order by l.lane
         on conflict (lane) do update
         set due_at = case when exists (select 1 from answered a where a.lane = excluded.lane) then excluded.due_at
                      else coalesce(agwb.lanes.due_at, excluded.due_at) end
         returning 1
     )
-    select r.message_id,
-           case when v.message_id is not null then 'accepted'
-                when k.message_id is not null then case when k.body_sha256 = sha256(r.payload) then 'duplicate' else 'conflict' end
-                when l.state = 'parked' then 'unroutable'
-                when l.state is not null then 'accepted'
-                when not r.has_content then case when r.status = 'error' then 'error' else 'empty' end
-                else 'duplicate' end,
-           r.original is not null and w.job_id is null,
-           l.reason
-    from r
-    join who w using (message_id)
-    left join known k using (message_id)
-    left join ledger l using (message_id)
-    left join revived v using (message_id)
-    order by r.position;
+    select w.message_id,
+           case when w.message_id = any (v_revived) then 'accepted'
+                when w.known_sha256 is not null then case when w.known_sha256 = w.body_sha256 then 'duplicate' else 'conflict' end
+                when not w.has_content then case when w.status = 'error' then 'error' else 'empty' end
+                when j.fault is not null then 'unroutable'
+                else 'accepted' end,
+           w.original is not null and w.job_id is null, j.fault,
+           case when j.goes then 1 end, j.the_account, j.the_channel, j.the_address, j.job_id, j.the_workspace, j.the_contact,
+           (extract(epoch from now()) * 1000)::bigint, j.the_quoted,
+           case when j.the_account = any (p_chained) then j.phone_number end,
+           case when j.the_account = any (p_chained) then j.email end
+    from who w
+    left join judged j on j.position = w.position
+    where (select count(*) from ledger) = (select count(*) from judged)
+    order by w.position;
+    if not found then
+        raise exception 'one of the replies is being accepted by somebody else' using errcode = 'serialization_failure';
+    end if;
 end
 $$;
 
@@ -215,13 +288,16 @@ language sql stable as $$
             then 'a human has taken the conversation over'
         when p_drop_stale and d.parts_sent = 0 and exists (
             select 1 from ai_response_queue q
-            join messages m on m.conversation_id = d.conversation_id and m.sender_type = 'user'
-            where q.id = d.job_id and m.created_at > coalesce(q.last_message_at, q.created_at) and m.id is distinct from q.message_id)
+            cross join lateral ( -- with a limit, so that only what came later is read of the conversation
+                select 1 from messages m
+                where m.conversation_id = d.conversation_id and m.sender_type = 'user'
+                  and m.created_at > coalesce(q.last_message_at, q.created_at) and m.id is distinct from q.message_id limit 1) later
+            where q.id = d.job_id)
             then 'the contact has written again since'
         end
 $$;
 
--- Ends deliveries that must not be sent any more; their jobs end with them. The caller holds lanes, accept_replies() takes jobs before lanes: a job that
+-- Ends deliveries that must not be sent any more; their jobs end with them, and so does what the history has of them. The caller holds lanes, accept_replies() takes jobs before lanes: a job that
 -- someone else holds is not waited for, its delivery is looked at again by the next claim.
 create or replace function agwb.cancel_deliveries(p_ids text[], p_reasons text[]) returns void
 language plpgsql
@@ -243,11 +319,26 @@ begin
         set state = 'cancelled', reason = r.reason, settled_at = clock_timestamp(), next_attempt_at = null
         from unnest(p_ids, p_reasons) r (message_id, reason)
         where d.message_id = r.message_id and d.state = 'ready' and (d.job_id = any (v_busy)) is not true
-        returning d.job_id, d.reason)
+        returning d.job_id, d.message_row_id, d.reason
+    ), history as (
+        update messages h
+        set delivery_status = 'FAILED', metadata = coalesce(h.metadata, '{}') || jsonb_build_object('reason', g.reason)
+        from gone g where h.id = g.message_row_id and h.delivery_status = 'PENDING'
+    )
     update ai_response_queue q
     set status = 'cancelled', error = g.reason, processed_at = clock_timestamp()
     from gone g where q.id = g.job_id and q.status in ('processing', 'pending', 'error');
 end
+$$;
+
+-- Takes the due time from lanes that these hold busy. Locked, so that whoever settles them meanwhile sees the lane's row; a lane whose holder is just being
+-- settled stays due and comes next time.
+create or replace function agwb.hold_lanes(p_holders text[]) returns void
+language sql as $$
+    with held as materialized (
+        select d.lane from agwb.deliveries d
+        where d.message_id = any (p_holders) and d.state in ('sending', 'uncertain') order by d.message_id for share skip locked)
+    update agwb.lanes l set due_at = null from held h where l.lane = h.lane
 $$;
 
 drop function if exists agwb.pick_heads(integer, timestamptz, boolean, text[], text);
@@ -263,6 +354,7 @@ declare
     v_lanes text[];
     v_stale text[];
     v_reasons text[];
+    v_holders text[];
 begin
     select array_agg(x.lane) into v_lanes
     from (select l.lane from agwb.lanes l where l.due_at <= p_now and l.account <> all (p_skip) and (p_only is null or l.account = p_only)
@@ -271,8 +363,9 @@ begin
     with heads as materialized (
         select due.lane, h.message_id, h.next_attempt_at, h.stale,
                (h.next_attempt_at is null or h.next_attempt_at <= p_now) as is_due,
-               exists (select 1 from agwb.deliveries s where s.lane = due.lane and s.state = 'sending')
-               or p_hold and exists (select 1 from agwb.deliveries u where u.lane = due.lane and u.state = 'uncertain') as is_busy
+               coalesce((select s.message_id from agwb.deliveries s where s.lane = due.lane and s.state = 'sending'),
+                        case when p_hold then (select u.message_id from agwb.deliveries u
+                                               where u.lane = due.lane and u.state = 'uncertain' limit 1) end) as holder
         from unnest(v_lanes) due (lane)
         left join lateral (select d.message_id, d.next_attempt_at, agwb.stale_reason(d, p_drop_stale) as stale
                            from agwb.deliveries d
@@ -280,14 +373,18 @@ begin
     ), held as (
         -- a lane whose head is cancelled stays due: the next one's turn comes at once
         update agwb.lanes l
-        set due_at = case when h.stale is not null then l.due_at when not h.is_busy and not h.is_due then h.next_attempt_at end
-        from heads h where l.lane = h.lane
+        set due_at = case when h.stale is not null then l.due_at when not h.is_due then h.next_attempt_at end
+        from heads h where l.lane = h.lane and h.holder is null
         returning 1
     )
-    select coalesce(array_agg(h.message_id) filter (where h.stale is null and h.is_due and not h.is_busy
+    select coalesce(array_agg(h.message_id) filter (where h.stale is null and h.is_due and h.holder is null
                                                       and h.message_id is not null), '{}'),
-           array_agg(h.message_id) filter (where h.stale is not null), array_agg(h.stale) filter (where h.stale is not null)
-    into ids, v_stale, v_reasons from heads h;
+           array_agg(h.message_id) filter (where h.stale is not null), array_agg(h.stale) filter (where h.stale is not null),
+           array_agg(h.holder) filter (where h.holder is not null)
+    into ids, v_stale, v_reasons, v_holders from heads h;
+    if v_holders is not null then
+        perform agwb.hold_lanes(v_holders);
+    end if;
     cancelled := coalesce(cardinality(v_stale), 0);
     if cancelled > 0 then
         perform agwb.cancel_deliveries(v_stale, v_reasons);
@@ -321,6 +418,7 @@ declare
     v_head agwb.deliveries;
     v_keys text[];
     v_stale text;
+    v_holder text;
 begin
     ids := '{}';
     cancelled := 0;
@@ -356,9 +454,15 @@ begin
 
         select d.* into v_head from agwb.deliveries d
         where d.lane = v_lane.lane and d.state = 'ready' order by d.rank, d.seq limit 1;
-        if not found or exists (select 1 from agwb.deliveries s where s.lane = v_lane.lane and s.state = 'sending')
-           or p_hold and exists (select 1 from agwb.deliveries u where u.lane = v_lane.lane and u.state = 'uncertain') then
+        if not found then
             update agwb.lanes l set due_at = null where l.lane = v_lane.lane;
+            continue;
+        end if;
+        v_holder := coalesce((select s.message_id from agwb.deliveries s where s.lane = v_lane.lane and s.state = 'sending'),
+                             case when p_hold then (select u.message_id from agwb.deliveries u
+                                                    where u.lane = v_lane.lane and u.state = 'uncertain' limit 1) end);
+        if v_holder is not null then
+            perform agwb.hold_lanes(array[v_holder]);
             continue;
         end if;
         if v_head.next_attempt_at > p_now then
@@ -493,18 +597,22 @@ $$;
 
 drop function if exists agwb.settle_deliveries(
     text[], integer[], text[], bigint[], boolean[], text[], text[], bigint[], bigint[], integer[], text[], text[], text[], text[], text[],
+    text[], text[], integer, integer, integer, bigint, boolean);
+drop function if exists agwb.settle_deliveries(
+    text[], integer[], text[], bigint[], boolean[], text[], text[], bigint[], bigint[], integer[], text[], text[], text[], text[], text[],
     integer, integer, integer, bigint, boolean);
 -- Settles attempts of p_owner's claims, each fenced by its claim: a row that meanwhile belongs to another claim is left alone. p_states: sent, ready
 -- (again after p_waits_ms), uncertain (decided after p_waits_ms), parked. p_counted false gives the attempt back. p_next: for the disposition next, the
 -- way it goes on as {"account", "channel", "address", "chain", "step", "template"}. p_opt_outs: messages whose contacts do not want any. p_bare: the delivery and its attempt
--- only, without history, usage and job: for one whose payload or whose neighbours' tables refuse those. Returns the ids that were settled.
+-- only, without history, usage and job: for one whose payload or whose neighbours' tables refuse those. Returns the ids that were settled; is_due, the same
+-- in all rows: some lane's head may go.
 create or replace function agwb.settle_deliveries(
     p_message_ids text[], p_fences integer[], p_states text[], p_waits_ms bigint[], p_counted boolean[],
     p_provider_ids text[], p_reasons text[],
     p_started_ms bigint[], p_ended_ms bigint[], p_http_statuses integer[], p_provider_codes text[],
     p_outcomes text[], p_dispositions text[], p_details text[], p_timings text[], p_next text[], p_opt_outs text[],
     p_all integer, p_account integer, p_contact integer, p_window_ms bigint, p_bare boolean)
-returns table (message_id text, job_created_ms bigint, job_published_ms bigint)
+returns table (message_id text, job_created_ms bigint, job_published_ms bigint, is_due boolean)
 language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
@@ -529,9 +637,6 @@ begin
                              p_ended_ms, p_http_statuses, p_provider_codes, p_outcomes, p_dispositions, p_details, p_timings, p_next)
             r (message_id, fence, state, wait_ms, counted, provider_id, reason, started_ms, ended_ms, http_status, provider_code,
                outcome, disposition, detail, timings, next)
-    ), claimed as materialized (
-        select d.message_id, d.limit_keys, d.lease_until, d.lane, d.account, d.parts_sent from agwb.deliveries d
-        where d.message_id = any (p_message_ids)
     ), settled as (
         update agwb.deliveries d
         set state = r.state, limit_keys = null,
@@ -551,9 +656,13 @@ begin
             reason = r.reason, lease_owner = null, lease_until = null,
             settled_at = case when r.state in ('sent', 'parked') then clock_timestamp() end,
             copied_at = case when r.state <> 'ready' then d.copied_at end
-        from r join claimed c using (message_id)
-        left join lateral jsonb_to_record(r.next::jsonb) n (account text, channel text, address text, chain text, step integer, template boolean)
-            on r.next is not null
+        from r
+        -- as it was before; with a limit these are looked up row by row, whatever the planner believes
+        cross join lateral (select x.limit_keys, x.lease_until, x.lane, x.account, x.parts_sent
+                            from agwb.deliveries x where x.message_id = r.message_id limit 1) c
+        left join lateral (
+            select x.* from jsonb_to_record(r.next::jsonb) x (account text, channel text, address text, chain text, step integer, template boolean)
+            where r.next is not null limit 1) n on true
         where d.message_id = r.message_id and d.fence = r.fence
           and (d.state in ('sending', 'uncertain') or (d.state in ('parked', 'ready') and r.outcome = 'DELIVERED')) -- late, but definite
         returning d.*, c.limit_keys as old_keys, c.lease_until as old_until, c.lane as old_lane, c.account as old_account, c.parts_sent as part,
@@ -591,7 +700,8 @@ begin
             ai_response = case when s.kind = 'reply' then agwb.reply_text(s.payload) else q.ai_response end,
             response_time_ms = least((extract(epoch from clock_timestamp() - q.created_at) * 1000)::bigint, 2147483647)::integer
         from settled s
-        where q.id = s.job_id and s.state = 'sent' and s.kind = 'reply' and not p_bare
+        where q.id = s.job_id and q.id = any (array(select x.job_id from settled x)) -- by index, at any size of the table
+          and s.state = 'sent' and s.kind = 'reply' and not p_bare
         returning q.id, q.created_at, q.published_at
     )
     select array_agg(distinct s.old_lane), array_agg(s.message_id order by s.seq),
@@ -621,7 +731,8 @@ begin
     if v_counted is not null then
         perform agwb.end_sends(v_counted, true, p_all, p_account, p_contact, p_window_ms * interval '1 millisecond');
     end if;
-    return query select * from unnest(v_settled, v_created, v_asked);
+    return query
+    select *, exists (select 1 from agwb.lanes l where l.due_at <= clock_timestamp()) from unnest(v_settled, v_created, v_asked);
 end
 $$;
 
@@ -804,9 +915,9 @@ begin
         returning d.message_id, d.fence - 1 as fence, d.parts_sent - 1 as part, d.account, d.lane, p.provider_id
     ), known as (
         insert into agwb.delivery_attempts
-            (message_id, fence, account, part, started_at, ended_at, outcome, disposition, detail, provider_message_id)
+            (message_id, fence, account, part, started_at, ended_at, outcome, disposition, detail, provider_message_id, receipt_id)
         select p.message_id, p.fence, p.account, p.part, clock_timestamp(), clock_timestamp(), 'DELIVERED', 'continue', 'proven by a receipt',
-               p.provider_id
+               p.provider_id, p.provider_id
         from proven p
     )
     select array_agg(p.lane), array_agg(p.account) into v_lanes, v_accounts from proven p;
@@ -821,8 +932,8 @@ end
 $$;
 
 -- Deliveries that were sent and of which the provider says now that they did not arrive, oldest news first, one a message. is_current: it is about
--- what was sent last of this part; else nothing is to be done but to settle it. attempts: how often this part was sent over this account. Whoever asks at the same time gets the same, and settle_bounces() takes
--- only the first answer.
+-- what was sent last of this part, and the reply has not gone another way since; else nothing is to be done but to settle it. attempts: how often this
+-- part was sent over this account. Whoever asks at the same time gets the same, and settle_bounces() takes only the first answer.
 create or replace function agwb.claim_bounces(p_limit integer, p_chained text[])
 returns table (
     receipt_id bigint, message_id text, fence integer, attempts integer, part integer, is_current boolean,
@@ -842,7 +953,7 @@ begin
            coalesce(a.part, r.part, greatest(d.parts_sent - 1, 0)),
            d.state = 'sent' and not exists (
                select 1 from agwb.delivery_attempts later
-               where later.message_id = d.message_id and later.part = a.part and later.id > a.id),
+               where later.message_id = d.message_id and later.id > a.id and (later.part = a.part or later.disposition = 'next')),
            d.account, d.channel, d.address, d.step, d.chain, d.as_template,
            case when coalesce(d.chain, d.account) = any (p_chained)
                 then (select c.phone_number from customer_profiles c where c.id = d.contact_id) end,
@@ -987,7 +1098,12 @@ $$;
 -- Parked deliveries whose copy is not in wb_parked yet. Until mark_parked() confirms it the row keeps coming back after p_lease_ms.
 create or replace function agwb.claim_parked(p_owner text, p_limit integer, p_lease_ms bigint)
 returns table (message_id text, payload text, headers text, reason text, outcome text, attempts integer, first_seen_ms bigint)
-language sql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+begin
+    return query
     with due as (
         select d.message_id from agwb.deliveries d
         where d.state = 'parked' and d.copied_at is null and (d.lease_until is null or d.lease_until <= clock_timestamp())
@@ -1001,7 +1117,8 @@ language sql as $$
            (select a.outcome from agwb.delivery_attempts a where a.message_id = t.message_id order by a.id desc limit 1),
            t.attempts, (extract(epoch from t.accepted_at) * 1000)::bigint
     from taken t
-    order by t.settled_at
+    order by t.settled_at;
+end
 $$;
 
 -- The copies are confirmed: only now is the message FAILED for everyone who looks at it. p_bare as in settle_deliveries().

@@ -256,7 +256,7 @@ static const char *accept_again(struct pair *p, int generation)
                     "array['one'], array[null]::uuid[], array['success'], array[true], array[null], "
                     "array['+12025550101'], array['whatsapp'], array[null]::uuid[], array[null]::uuid[], "
                     "array[null]::uuid[], array[0]::bigint[], (select array[payload] from agwb.deliveries), "
-                    "array['{}'], array[%d], '[]')",
+                    "array['{}'], array[%d], '[]', '', 0, 60000, false, false, '{}', '{}')",
                     generation);
 }
 
@@ -361,6 +361,27 @@ static void test_dlq_replay_routes_anew(struct pair *p)
     dlq_says(p, ARGS("replay", "wb_parked", "--execute", "--yes"), "replayed 1 of 1");
     WAIT_UNTIL(pair_sent(p, "found") == 1);
     WAIT_UNTIL(sql_int(p, "select count(*) from agwb.deliveries where state = 'sent' and replay = 1") == 1);
+}
+
+/* What arrived is not sent again, unless asked for. */
+static void test_dlq_replay_goes_on_with_the_failed_part(struct pair *p)
+{
+    pair_start_consumer_ready(p);
+    pair_script(p, "{\"rules\":[{\"match\":{\"text\":\"b\"},\"times\":1,\"action\":{\"status\":422}}]}");
+    wire_publish(p, "wb_queue", "parts",
+                 "{\"messageId\":\"parts\",\"status\":\"success\",\"channel\":\"whatsapp\",\"contact\":{"
+                 "\"phoneNumber\":\"+12025550101\"},\"response\":{\"type\":\"image\",\"attachments\":["
+                 "{\"url\":\"https://example.com/a.jpg\",\"caption\":\"a\"},"
+                 "{\"url\":\"https://example.com/b.jpg\",\"caption\":\"b\"},"
+                 "{\"url\":\"https://example.com/c.jpg\",\"caption\":\"c\"}]}}");
+    WAIT_UNTIL(wire_count(p, "wb_parked") == 1);
+    WAIT_UNTIL(sql_int(p, "select count(*) from agwb.deliveries where copied_at is not null") == 1);
+    dlq_says(p, ARGS("replay", "wb_parked", "--execute", "--yes"), "replayed 1 of 1");
+    WAIT_UNTIL(sql_int(p, "select count(*) from agwb.deliveries where state = 'sent' and parts_sent = 3") ==
+               1);
+    assert_int_equal(pair_sent(p, "a"), 1);
+    assert_int_equal(pair_sent(p, "b"), 1);
+    assert_int_equal(pair_sent(p, "c"), 1);
 }
 
 /* --- killed --- */
@@ -554,6 +575,7 @@ int main(int argc, char **argv)
         PAIR_TEST(test_dlq_replay_of_what_is_still_invalid),
         PAIR_TEST(test_dlq_replay_leaves_out_what_expired_long_ago),
         PAIR_TEST(test_dlq_replay_routes_anew),
+        PAIR_TEST(test_dlq_replay_goes_on_with_the_failed_part),
         PAIR_TEST(test_dlq_replay_killed_twenty_times),
         PAIR_TEST(test_dlq_replay_stopped_by_a_signal),
         PAIR_TEST(test_dlq_replay_takes_up_what_a_dead_run_began),

@@ -313,6 +313,40 @@ static void test_reply_unroutable_is_parked(struct pair *p)
     assert_int_equal(pair_requests(p), 0);
 }
 
+/* A visitor without a conversation: nobody could show them the reply. */
+static void test_reply_to_no_page_is_parked(struct pair *p)
+{
+    char reply[512];
+
+    pair_account(p, "name = \"site\"; provider = \"website\"; channel = \"website\";");
+    pair_start_consumer_ready(p);
+    sql_run(p, "select test.contact(1)");
+    sql_run(p, "update customer_profiles set external_id = 'website:v-77'");
+    snprintf(reply, sizeof reply,
+             "{\"messageId\":\"w-2\",\"status\":\"success\",\"channel\":\"website\",\"contactId\":\"%s\","
+             "\"contact\":{\"phoneNumber\":\"+12025550101\"},\"response\":{\"text\":\"where to\"}}",
+             sql_text(p, "select test.id(1, 1)"));
+    wire_publish(p, "wb_queue", "w-2", reply);
+    take_parked(p, "w-2", "unroutable", "no conversation", reply);
+}
+
+/* The agent repeats the hidden id of a contact whose number is known. */
+static void test_reply_to_a_hidden_id_goes_to_its_number(struct pair *p)
+{
+    char reply[512];
+
+    pair_start_consumer_ready(p);
+    const char *job = asked_job(p, 1, "who am I");
+    sql_run(p, "update customer_profiles set remote_jid = '98711384416410@lid'");
+    snprintf(reply, sizeof reply,
+             "{\"messageId\":\"h-1\",\"originalMessageId\":\"%s\",\"status\":\"success\",\"contact\":{"
+             "\"remoteJid\":\"98711384416410@lid\"},\"response\":{\"text\":\"you\"}}",
+             job);
+    wire_publish(p, "wb_queue", "h-1", reply);
+    WAIT_UNTIL(is_state(p, "h-1", "sent"));
+    assert_string_equal(sql_text(p, "select lane from agwb.deliveries"), "wa +12025550101");
+}
+
 /* --- the same id again --- */
 
 static void test_reply_duplicates_and_conflicts(struct pair *p)
@@ -367,8 +401,10 @@ static void test_reply_redelivered_after_lost_connection(struct pair *p)
     assert_true(pair_sent_once_each(p));
 }
 
+/* With limits a reply waits for a claim of its own: what the dead consumer's statement stored is ready. */
 static void test_reply_consumer_killed_before_the_ack(struct pair *p)
 {
+    pair_set(p, "limits.contact_per_minute=100");
     pair_start_consumer_ready(p);
     struct db_session *lock = hold_ledger(p);
     wire_answer(p, "killed-1", "none", 1, "first");
@@ -382,6 +418,100 @@ static void test_reply_consumer_killed_before_the_ack(struct pair *p)
     WAIT_UNTIL(wire_count(p, "wb_queue") == 0);
     assert_int_equal(pair_requests(p), 2);
     assert_true(pair_sent_once_each(p));
+}
+
+/* --- claimed with the acceptance --- */
+
+/* Free lanes, no limits: accepted as `sending` at once, and no lane has to be waited in. */
+static void test_reply_is_claimed_with_its_acceptance(struct pair *p)
+{
+    pair_start_consumer_ready(p);
+    for (int i = 0; i < 3; i++) {
+        char id[32];
+        snprintf(id, sizeof id, "free-%d", i);
+        wire_answer(p, id, "none", i, id);
+    }
+    WAIT_UNTIL(sql_int(p, "select count(*) from agwb.deliveries where state = 'sent' and fence = 1") == 3);
+    assert_int_equal(sql_int(p, "select count(*) from agwb.lanes"), 0);
+    assert_true(pair_sent_once_each(p));
+}
+
+/* The second to a contact, in the same batch or a later one, waits for the first. */
+static void test_reply_waits_behind_the_one_claimed(struct pair *p)
+{
+    enum { REPLIES = 12 };
+    pair_set(p, "consumer.prefetch=5");
+    pair_start_consumer_ready(p);
+    pair_script(p, "{\"rules\":[{\"action\":{\"delay_ms\":50}}]}");
+    for (int i = 0; i < REPLIES; i++) {
+        char id[32];
+        snprintf(id, sizeof id, "in-order-%02d", i);
+        wire_answer(p, id, "none", i % 2, id);
+    }
+    WAIT_UNTIL(sql_int(p, "select count(*) from agwb.deliveries where state = 'sent'") == REPLIES);
+    assert_int_equal(
+        sql_int(p, "select count(*) from agwb.delivery_attempts a join agwb.delivery_attempts b on "
+                   "b.started_at < a.ended_at "
+                   "and b.started_at > a.started_at join agwb.deliveries x on x.message_id = a.message_id "
+                   "join agwb.deliveries y on y.message_id = b.message_id where x.lane = y.lane"),
+        0);
+    assert_int_equal(sql_int(p, "select count(*) from agwb.deliveries x join agwb.deliveries y on x.lane = "
+                                "y.lane and x.seq < y.seq "
+                                "where x.settled_at > y.settled_at"),
+                     0);
+    assert_true(pair_sent_once_each(p));
+}
+
+/* The acceptance waits for the job, with its claim's turn taken. */
+static struct db_session *hold_job(struct pair *p, const char *job)
+{
+    struct db_session *s = sql_session(p);
+    char sql[128];
+
+    snprintf(sql, sizeof sql, "select 1 from ai_response_queue where id = '%s' for update", job);
+    sql_session_run(s, "begin");
+    sql_session_run(s, sql);
+    return s;
+}
+
+/* The statement outlives the consumer that asked for it: nobody knows that nothing was sent, so it is
+ * uncertain at the lease's end. */
+static void test_reply_claimer_killed_before_the_answer(struct pair *p)
+{
+    p->timeout_ms = 400;
+    pair_set(p, "consumer.lease_ms=5500");
+    pair_set(p, "consumer.uncertain_wait_ms=100");
+    pair_set(p, "consumer.uncertain=resend");
+    pair_start_consumer_ready(p);
+    const char *job = job_add(p, 1, "a question");
+    struct db_session *lock = hold_job(p, job);
+    wire_answer(p, "killed", job, 1, "never left");
+    WAIT_UNTIL(is_accept_waiting(p));
+    process_kill(&p->consumer);
+    sql_session_run(lock, "rollback");
+    db_session_close(&lock);
+    WAIT_UNTIL(is_state(p, "killed", "sending"));
+    pair_start_consumer_ready(p);
+    WAIT_UNTIL(sql_int(p, "select count(*) from agwb.deliveries where state = 'sent' and fence = 2") == 1);
+    WAIT_UNTIL(wire_count(p, "wb_queue") == 0);
+    assert_int_equal(pair_requests(p), 1);
+}
+
+/* The answer is lost and the consumer lives: it gives back what it cannot have started. */
+static void test_reply_claimed_for_an_answer_that_was_lost(struct pair *p)
+{
+    pair_start_consumer_ready(p);
+    const char *job = job_add(p, 1, "a question");
+    struct db_session *lock = hold_job(p, job);
+    wire_answer(p, "unheard", job, 1, "sent once");
+    WAIT_UNTIL(is_accept_waiting(p));
+    sql_run(p, "select pg_terminate_backend(pid) from pg_stat_activity where query like '%%accept_replies%%' "
+               "and datname = current_database() and pid <> pg_backend_pid()");
+    sql_session_run(lock, "rollback");
+    db_session_close(&lock);
+    WAIT_UNTIL(is_state(p, "unheard", "sent"));
+    WAIT_UNTIL(wire_count(p, "wb_queue") == 0);
+    assert_int_equal(pair_requests(p), 1);
 }
 
 /* --- poison --- */
@@ -482,10 +612,16 @@ int main(int argc, char **argv)
         PAIR_TEST(test_reply_invalid_is_parked_with_its_path),
         PAIR_TEST(test_reply_too_large_is_parked_whole),
         PAIR_TEST(test_reply_unroutable_is_parked),
+        PAIR_TEST(test_reply_to_no_page_is_parked),
+        PAIR_TEST(test_reply_to_a_hidden_id_goes_to_its_number),
         PAIR_TEST(test_reply_on_the_website),
         PAIR_TEST(test_reply_duplicates_and_conflicts),
         PAIR_TEST(test_reply_redelivered_after_lost_connection),
         PAIR_TEST(test_reply_consumer_killed_before_the_ack),
+        PAIR_TEST(test_reply_is_claimed_with_its_acceptance),
+        PAIR_TEST(test_reply_waits_behind_the_one_claimed),
+        PAIR_TEST(test_reply_claimer_killed_before_the_answer),
+        PAIR_TEST(test_reply_claimed_for_an_answer_that_was_lost),
         PAIR_TEST(test_reply_poison_is_singled_out),
     };
     pair_options(argc, argv);
