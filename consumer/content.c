@@ -6,6 +6,8 @@
 #include "base/utf8.h"
 #include "consumer/sms.h"
 
+enum { SEGMENT_BYTES_MIN = 67 };
+
 /* --- what fits --- */
 
 struct meter {
@@ -35,8 +37,13 @@ static bool meter_fits(const struct meter *m, const struct content_limit *limit)
 bool content_fits(const char *text, const struct content_limit *limit)
 {
     struct meter m = {0};
+    size_t len = strlen(text);
 
-    meter_add(&m, text, strlen(text));
+    /* nearly every text has fewer bytes than it may have units; a segment holds this many at the worst */
+    if ((limit->segments == 0 || len <= limit->segments * SEGMENT_BYTES_MIN) &&
+        (limit->units == 0 || len <= limit->units) && (limit->bytes == 0 || len <= limit->bytes))
+        return true;
+    meter_add(&m, text, len);
     return meter_fits(&m, limit);
 }
 
@@ -261,16 +268,35 @@ static int add_text(struct plan *p, const char *text, struct err *e)
     return 0;
 }
 
-static void add_text_behind(struct buf *b, char separator, const char *text, bool plain)
+static void add_line(struct buf *b, const char *text, bool plain)
 {
     if (!text || utf8_is_blank(text))
         return;
     if (b->len > 0)
-        buf_add_char(b, separator);
+        buf_add_char(b, '\n');
     if (plain)
         sms_add_plain(b, text);
     else
         buf_add_str(b, text);
+}
+
+/* In ASCII alone: it is no word that may be divided, and counts as little as it can. */
+static void add_link(struct buf *b, const char *url)
+{
+    for (; *url; url++)
+        buf_printf(b, (unsigned char)*url < 0x80 ? "%c" : "%%%02X", (unsigned char)*url);
+}
+
+static bool link_fits(const char *url, const struct content_limit *limit)
+{
+    struct buf b;
+    bool fits;
+
+    buf_init(&b, CONTENT_MAX_BYTES);
+    add_link(&b, url);
+    fits = !b.failed && content_fits(buf_str(&b), limit);
+    buf_fini(&b);
+    return fits;
 }
 
 /* A line: the caption, unless it only repeats the reply's text, and the link where files go as such. */
@@ -280,9 +306,12 @@ static void add_file_line(const struct plan *p, const struct reply_attachment *f
     size_t before = b->len;
 
     if (file->caption && !(text && strcmp(file->caption, text) == 0))
-        add_text_behind(b, '\n', file->caption, p->rules->plain_text);
-    if (p->rules->files == CHANNEL_FILES_LINKS)
-        add_text_behind(b, b->len > before ? ' ' : '\n', file->url, false);
+        add_line(b, file->caption, p->rules->plain_text);
+    if (p->rules->files != CHANNEL_FILES_LINKS)
+        return;
+    if (b->len > 0)
+        buf_add_char(b, b->len > before ? ' ' : '\n');
+    add_link(b, file->url);
 }
 
 /* What is said with `count` files, which may be none: with the first of all also the reply's text. *words is
@@ -295,7 +324,7 @@ static int take_words(const struct plan *p, const struct reply_attachment *files
 
     buf_init(&b, CONTENT_MAX_BYTES);
     if (files == p->reply->attachments)
-        add_text_behind(&b, '\n', p->reply->text, p->rules->plain_text);
+        add_line(&b, p->reply->text, p->rules->plain_text);
     for (size_t i = 0; i < count; i++)
         add_file_line(p, &files[i], &b);
     if (b.failed)
@@ -310,9 +339,9 @@ static bool is_image(const struct reply *r, const struct reply_attachment *file)
 {
     const char *type = file->mime_type;
 
-    if (!type || strcmp(type, "application/octet-stream") == 0)
+    if (!type || strcasecmp(type, "application/octet-stream") == 0)
         return r->type == REPLY_IMAGE;
-    return strncmp(type, "image/", 6) == 0;
+    return strncasecmp(type, "image/", 6) == 0;
 }
 
 static int add_files(struct plan *p, const struct reply_attachment *files, size_t count, struct err *e)
@@ -351,7 +380,7 @@ static int add_words(struct plan *p, struct err *e)
     const char *words = NULL;
 
     for (size_t i = 0; i < r->attachment_count; i++) {
-        if (!content_fits(r->attachments[i].url, &p->rules->text))
+        if (!link_fits(r->attachments[i].url, &p->rules->text))
             return err_set(e, ERR_DATA, 0, "the link of an attachment is longer than a message may be");
     }
     if (take_words(p, r->attachments, r->attachment_count, &words, e) != 0)

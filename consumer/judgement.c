@@ -17,15 +17,26 @@ static enum chain_answer ask_chain(const struct judgement *j, struct delivery_wa
     return chain_next(j->config, j->way, j->contact, v->block, next);
 }
 
+enum { SHORTEST_SECRET = 6 };
+
+/* How much of the text is the secret, whose digits may have been masked as a number's, or its beginning where
+ * the text was cut; 0 = it is something else. */
+static size_t secret_length(const char *text, const char *secret)
+{
+    size_t n = 0;
+
+    while (text[n] && secret[n] && (text[n] == secret[n] || text[n] == '*'))
+        n++;
+    return secret[n] == '\0' || (text[n] == '\0' && n >= SHORTEST_SECRET) ? n : 0;
+}
+
 /* A provider that quotes our credentials in its refusal must not bring them into the logs and the ledger. */
 static void hide(char *text, const char *secret)
 {
-    enum { SHORTEST = 6 };
-
-    if (!secret || strlen(secret) < SHORTEST)
+    if (!secret || strlen(secret) < SHORTEST_SECRET)
         return;
-    for (char *at = text; (at = strstr(at, secret)) != NULL;)
-        memset(at, '*', strlen(secret));
+    for (; *text; text++)
+        memset(text, '*', secret_length(text, secret));
 }
 
 static void hide_secrets(const struct config_account *a, struct settlement *s)
@@ -37,16 +48,24 @@ static void hide_secrets(const struct config_account *a, struct settlement *s)
     hide(s->detail, a->webhook_secret);
 }
 
+static void add_next(struct settlement *s)
+{
+    size_t used = strlen(s->detail);
+
+    snprintf(s->detail + used, sizeof s->detail - used, "%s(next: %s)", used > 0 ? " " : "",
+             chain_step_name(&s->next));
+}
+
 static void write_words(const struct judgement *j, struct settlement *s)
 {
     const struct channel_verdict *v = j->verdict;
-    bool goes_on = s->disposition.kind == DISPOSITION_NEXT;
 
     snprintf(s->provider_id, sizeof s->provider_id, "%s", v->provider_id);
     snprintf(s->provider_code, sizeof s->provider_code, "%s", v->provider_code);
-    snprintf(s->detail, sizeof s->detail, "%s%s%s%s%s", v->detail, goes_on && v->detail[0] ? " " : "",
-             goes_on ? "(next: " : "", goes_on ? chain_step_name(&s->next) : "", goes_on ? ")" : "");
+    snprintf(s->detail, sizeof s->detail, "%s", v->detail);
     hide_secrets(config_account_find(j->config, j->way->account), s);
+    if (s->disposition.kind == DISPOSITION_NEXT)
+        add_next(s);
     if (v->outcome != OUTCOME_DELIVERED)
         snprintf(s->reason, sizeof s->reason, "%s %s%s%s", outcome_name(s->outcome), s->provider_code,
                  s->detail[0] ? ": " : "", s->detail);

@@ -44,6 +44,12 @@ static int check_host(const struct http_url *u, bool allow_private, struct err *
     return 0;
 }
 
+/* A port of another service than the web's: whoever followed the link would talk to that. */
+static bool is_foreign_port(const struct http_url *u)
+{
+    return u->port < 1024 && u->port != (u->is_https ? 443 : 80);
+}
+
 /* Programs do not agree on what these mean: "https:///host", "https://a\@b". */
 static bool is_ambiguous(const char *url)
 {
@@ -63,6 +69,8 @@ int link_check(const char *url, const struct config *c, struct err *e)
         rc = err_set(e, ERR_DATA, 0, "it is not https://");
     else if (rc == 0 && u.has_user)
         rc = err_set(e, ERR_DATA, 0, "it contains a user or password");
+    else if (rc == 0 && is_foreign_port(&u))
+        rc = err_set(e, ERR_DATA, 0, "its port is another service's");
     else if (rc == 0)
         rc = check_host(&u, c->attachments.allow_private, e);
     return rc == 0 ? 0 : err_prefix(e, "an attachment's link is refused");

@@ -100,6 +100,7 @@ struct http_url {
     char host[256]; /* lower case, percent-decoded, without brackets and final dot; an IPv4 address in any
                        notation as four decimal numbers; "" when the URL has none */
     bool has_zone;  /* of an IPv6 address */
+    long port;      /* the scheme's own unless it names another */
 };
 /* -1 and ERR_DATA when it is no http:// or https:// URL. */
 int http_url_parse(const char *url, struct http_url *u, struct err *e) MUST_CHECK;

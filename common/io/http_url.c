@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -45,6 +46,16 @@ static int take_scheme(CURLU *parts, struct http_url *u, struct err *e)
     return u->is_https || is_http ? 0 : err_set(e, ERR_DATA, 0, "the URL is neither http:// nor https://");
 }
 
+static long port_of(CURLU *parts)
+{
+    char *text = NULL;
+    long port = -1;
+    if (curl_url_get(parts, CURLUPART_PORT, &text, CURLU_DEFAULT_PORT) == CURLUE_OK)
+        port = strtol(text, NULL, 10);
+    curl_free(text);
+    return port;
+}
+
 int http_url_parse(const char *url, struct http_url *u, struct err *e)
 {
     *u = (struct http_url){.host = ""};
@@ -65,6 +76,7 @@ int http_url_parse(const char *url, struct http_url *u, struct err *e)
         rc = take_host(parts, u, e);
     u->has_user = has_part(parts, CURLUPART_USER) || has_part(parts, CURLUPART_PASSWORD);
     u->has_zone = has_part(parts, CURLUPART_ZONEID);
+    u->port = port_of(parts);
     curl_url_cleanup(parts);
     return rc;
 }

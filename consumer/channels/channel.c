@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "consumer/content.h"
 
 #define MAX_SEGMENTS     "max_segments"
@@ -224,7 +225,7 @@ void channel_verdict_of_bare_status(struct channel_verdict *v, int status)
 
 void channel_verdict_id(struct channel_verdict *v, const char *id)
 {
-    if (id && strlen(id) < sizeof v->provider_id)
+    if (id && strlen(id) < sizeof v->provider_id && is_utf8(id, strlen(id)))
         snprintf(v->provider_id, sizeof v->provider_id, "%s", id);
 }
 
@@ -233,8 +234,8 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* The next byte of a detail. Of a row of digits as long as a telephone number's only the last 3 are shown:
- * details stand in logs, and providers like to repeat the number. */
+/* How one byte of a detail is shown. Of a row of digits as long as a telephone number's only the last 3 are
+ * shown: details stand in logs, and providers like to repeat the number. */
 static char detail_char(const char *text, const char *at)
 {
     enum { NUMBER_DIGITS = 8, SHOWN = 3 };
@@ -251,15 +252,19 @@ static char detail_char(const char *text, const char *at)
 
 void channel_verdict_detail(struct channel_verdict *v, const char *text)
 {
-    const char *at = text;
+    enum { LONGEST = 4 }; /* character */
+    const char *at = text ? text : "";
     size_t n = 0;
 
-    for (; at && *at && n + 1 < sizeof v->detail; at++)
-        v->detail[n++] = detail_char(text, at);
-    /* do not end inside a UTF-8 character */
-    while (n > 0 && at && *at && ((unsigned char)*at & 0xc0) == 0x80) {
-        at--;
-        n--;
+    while (*at) {
+        size_t known = utf8_length(at, strnlen(at, LONGEST)), len = known ? known : 1;
+        if (len >= sizeof v->detail - n)
+            break;
+        memcpy(v->detail + n, at, len);
+        if (len == 1)
+            v->detail[n] = known ? detail_char(text, at) : '?';
+        at += len;
+        n += len;
     }
     v->detail[n] = '\0';
 }
@@ -293,6 +298,8 @@ enum outcome channel_outcome_of_status(int status)
 {
     if (status >= 200 && status < 300)
         return OUTCOME_DELIVERED;
+    if (status >= 300 && status < 400)
+        return OUTCOME_AUTH;
     switch (status) {
     case 401:
     case 402:

@@ -69,6 +69,8 @@ void channel_request_bearer_json(struct channel_request *r, const struct config_
 void channel_request_url(struct channel_request *r, const struct config_account *a, const char *fallback,
                          const char *path);
 
+/* What may follow a base_url: '/' and printable ASCII without blanks and '#'. */
+bool channel_is_path(const char *text);
 /* Everything but letters, digits and "-._~" as %XX: for a segment of a path or a form's value. */
 void channel_add_encoded(struct buf *b, const char *text);
 /* These add one more of what the buffer already holds, with the separator it needs; nothing for a NULL value.
@@ -191,12 +193,16 @@ bool channel_verdict_of_receipt(struct channel_verdict *v, const struct channel_
 /* By the status of an answer that the provider itself has hardly written: channel_outcome_of_status, but a
  * 2xx is UNCERTAIN, and a 404 AUTH: the URL of the account is wrong. */
 void channel_verdict_of_bare_status(struct channel_verdict *v, int status);
-/* A text longer than an id may be gives none: cut, it would match no receipt. NULL gives none. */
+/* A text longer than an id may be gives none: cut, it would match no receipt. Nor does NULL, or what is not
+ * UTF-8. */
 void channel_verdict_id(struct channel_verdict *v, const char *id);
-/* The provider's words without control characters, with the digits of numbers masked; NULL = none. */
+/* The provider's words without control characters, with the digits of numbers masked; NULL = none. What is
+ * not UTF-8 (mail servers write as they like) becomes '?', or PostgreSQL would refuse all that is settled
+ * with it. */
 void channel_verdict_detail(struct channel_verdict *v, const char *text);
 /* What an HTTP status says where the provider says no more: 2xx DELIVERED, 401 402 403 AUTH, 429 THROTTLED,
- * 408 425 5xx TEMPFAIL, else PERMFAIL. */
+ * 408 425 5xx TEMPFAIL, else PERMFAIL. A redirection is AUTH, too: it is never followed, and the account's
+ * URL is wrong, not the message. */
 enum outcome channel_outcome_of_status(int status);
 /* A whole number, or a text that is one. */
 bool channel_json_int(const struct json_node *n, int64_t *value);

@@ -50,6 +50,15 @@ void channel_request_url(struct channel_request *r, const struct config_account 
     buf_add_str(&r->url, path);
 }
 
+bool channel_is_path(const char *text)
+{
+    const char *c = text;
+
+    while (*c > ' ' && *c <= '~' && *c != '#')
+        c++;
+    return text[0] == '/' && *c == '\0';
+}
+
 /* --- escaping --- */
 
 void channel_add_encoded(struct buf *b, const char *text)

@@ -352,7 +352,7 @@ static void mask_addresses(char *text)
 
 static void take_detail(struct channel_verdict *v, const char *words)
 {
-    char text[CHANNEL_DETAIL_SIZE];
+    char text[CHANNEL_DETAIL_SIZE + 4]; /* a character that the cut halves is behind what is shown */
 
     snprintf(text, sizeof text, "%.*s", (int)strcspn(words, "\r\n"), words);
     mask_addresses(text);

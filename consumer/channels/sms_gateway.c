@@ -7,6 +7,22 @@
 #include "consumer/channels/channel.h"
 #include "domain/contact.h"
 
+#define DEFAULT_PATH "/send-sms"
+
+/* --- the account --- */
+
+static int check(const struct config_account *a, struct err *e)
+{
+    if (!a->base_url || !a->base_url[0])
+        return err_set(e, ERR_CONFIG, 0, "provider sms_gateway needs base_url (https://sms.example.com)");
+    if (!channel_is_path(config_account_option(a, "path", DEFAULT_PATH)))
+        return err_set(e, ERR_CONFIG, 0,
+                       "options.path: expected a path that begins with '/', without blanks");
+    return 0;
+}
+
+/* --- the request --- */
+
 static void write_body(const struct channel_send *s, struct buf *b)
 {
     buf_add_char(b, '{');
@@ -25,13 +41,15 @@ static int build(const struct channel_send *s, struct channel_request *r, struct
 {
     if (!is_e164(s->address))
         return err_set(e, ERR_DATA, 0, "the contact has no phone number: SMS cannot reach it");
-    channel_request_url(r, s->account, "", config_account_option(s->account, "path", "/send-sms"));
+    channel_request_url(r, s->account, "", config_account_option(s->account, "path", DEFAULT_PATH));
     channel_request_bearer_json(r, s->account);
     r->user = s->account->user;
     r->password = s->account->password;
     write_body(s, &r->body);
     return 0;
 }
+
+/* --- the answer --- */
 
 static void take_id(const struct json_node *root, struct channel_verdict *v)
 {
@@ -70,4 +88,10 @@ static const enum channel CHANNELS[] = {CHANNEL_SMS, CHANNEL_NONE};
 static const char *const OPTIONS[] = {"path", "max_segments", "smart_encoding", NULL};
 
 const struct channel_provider CHANNEL_SMS_GATEWAY = {
-    .name = "sms_gateway", .channels = CHANNELS, .options = OPTIONS, .build = build, .judge = judge};
+    .name = "sms_gateway",
+    .channels = CHANNELS,
+    .options = OPTIONS,
+    .check = check,
+    .build = build,
+    .judge = judge,
+};

@@ -5,6 +5,8 @@
 #include "consumer/channels/graph.h"
 #include "consumer/channels/template.h"
 
+#define BY_USER_ID "send_by_user_id"
+
 /* --- the account --- */
 
 static bool is_template(const char *s)
@@ -20,13 +22,37 @@ static int check(const struct config_account *a, struct err *e)
         return err_set(e, ERR_CONFIG, 0,
                        "options.phone_number_id: expected the id of the sender's number (digits, not the "
                        "number itself)");
-    if (template_check_flag(a, "quote", e) != 0 ||
+    if (template_check_flag(a, "quote", e) != 0 || template_check_flag(a, BY_USER_ID, e) != 0 ||
         template_check(a, is_template, "the template's name: small letters, digits and _", e) != 0)
         return -1;
     return graph_check_version(a, e);
 }
 
 /* --- the request --- */
+
+/* "US.13491208655302741918": who has a user name instead of a number. */
+static bool is_user_id(const char *s)
+{
+    static const char CAPITALS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+    return strspn(s, CAPITALS) == 2 && s[2] == '.' && s[3] &&
+           !s[3 + strspn(s + 3, "abcdefghijklmnopqrstuvwxyz0123456789.ABCDEFGHIJKLMNOPQRSTUVWXYZ")];
+}
+
+/* Not every account may write to user ids yet: an option. */
+static int add_recipient(struct buf *b, const struct channel_send *s, struct err *e)
+{
+    bool by_user_id = strcmp(config_account_option(s->account, BY_USER_ID, "false"), "true") == 0;
+    char number[CONTACT_E164_MAX + 1];
+
+    if (channel_number(s->address, number))
+        channel_json_member(b, "to", number + 1);
+    else if (by_user_id && is_user_id(s->address))
+        channel_json_member(b, "recipient", s->address);
+    else
+        return err_set(e, ERR_DATA, 0, "the contact has no phone number: the Cloud API cannot reach it");
+    return 0;
+}
 
 static void add_content(struct buf *b, const struct channel_part *p)
 {
@@ -74,14 +100,11 @@ static int add_template(struct buf *b, const struct channel_send *s, struct err 
 
 static int build(const struct channel_send *s, struct channel_request *r, struct err *e)
 {
-    char number[CONTACT_E164_MAX + 1];
-
-    if (!channel_number(s->address, number))
-        return err_set(e, ERR_DATA, 0, "the contact has no phone number: the Cloud API cannot reach it");
     graph_request(r, s->account, config_account_option(s->account, "phone_number_id", ""));
 
     buf_add_str(&r->body, "{\"messaging_product\":\"whatsapp\",\"recipient_type\":\"individual\"");
-    channel_json_member(&r->body, "to", number + 1);
+    if (add_recipient(&r->body, s, e) != 0)
+        return -1;
     if (!s->as_template)
         add_content(&r->body, s->part);
     else if (add_template(&r->body, s, e) != 0)
@@ -176,7 +199,8 @@ static void judge_receipt(const char *code, const char *detail, struct channel_v
 }
 
 static const enum channel CHANNELS[] = {CHANNEL_WHATSAPP, CHANNEL_NONE};
-static const char *const OPTIONS[] = {"phone_number_id", "api_version", "quote", TEMPLATE_OPTIONS, NULL};
+static const char *const OPTIONS[] = {"phone_number_id", "api_version",    "quote",
+                                      BY_USER_ID,        TEMPLATE_OPTIONS, NULL};
 
 const struct channel_provider CHANNEL_WHATSAPP_CLOUD = {
     .name = "whatsapp_cloud",

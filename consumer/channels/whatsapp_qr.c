@@ -129,15 +129,11 @@ static const char *instance_of(const struct config_account *a, const struct pres
 
 static bool is_path(const char *path)
 {
-    if (path[0] != '/')
-        return false;
-    for (const char *c = path; *c; c++) {
-        if (*c == '{' && strncmp(c, INSTANCE, strlen(INSTANCE)) != 0)
-            return false;
-        if (*c <= ' ' || *c > '~' || *c == '#')
+    for (const char *c = strchr(path, '{'); c; c = strchr(c + 1, '{')) {
+        if (strncmp(c, INSTANCE, strlen(INSTANCE)) != 0)
             return false;
     }
-    return true;
+    return channel_is_path(path);
 }
 
 static int check_paths(const struct config_account *a, struct err *e)
@@ -286,6 +282,7 @@ static const struct rule {
     {0, 599, "Connection Closed", OUTCOME_AUTH, 30, 0},
     {422, 422, "Session status is not as expected", OUTCOME_AUTH, 30, 0},
     {200, 299, NULL, OUTCOME_TEMPFAIL, 0, 0}, /* "success": false */
+    {300, 399, NULL, OUTCOME_AUTH, 0, 0},     /* the URL */
     {401, 404, NULL, OUTCOME_AUTH, 0, 0},     /* the key, the instance or the URL */
     {408, 408, NULL, OUTCOME_TEMPFAIL, 0, 0},
     {425, 425, NULL, OUTCOME_TEMPFAIL, 0, 0},

@@ -21,8 +21,8 @@ const struct fuzz_target FUZZ_TARGETS[] = {
     {"text", fuzz_text, CORPORA("text")},
     {"cli", fuzz_cli, CORPORA("cli")},
     {"webhook", fuzz_webhook,
-     CORPORA("webhook/whatsapp_cloud", "webhook/wasender", "webhook/evolution", "webhook/waha", "webhook/twilio",
-             "webhook/instagram", "webhook/generic", "webhook/rows")},
+     CORPORA("webhook/whatsapp_cloud", "webhook/wasender", "webhook/evolution", "webhook/waha",
+             "webhook/twilio", "webhook/instagram", "webhook/generic", "webhook/rows")},
     {"content", fuzz_content, CORPORA("content")},
     {NULL, NULL, NULL},
 };

@@ -131,12 +131,14 @@ int pair_close_group(void **state)
 
 /* --- a test --- */
 
-/* One call of rabbitmqctl, since each costs a third of a second. */
+/* One call of rabbitmqctl, since each costs a third of a second. The old vhost may be gone: a call that was
+ * cut off for its time may have done its work. */
 static void make_vhost(struct pair *p)
 {
     char script[512], delete[128] = "";
     if (group.old_vhost[0] != '\0')
-        snprintf(delete, sizeof delete, "rabbit_vhost:delete(<<\"%s\">>, <<\"test\">>), ", group.old_vhost);
+        snprintf(delete, sizeof delete, "catch rabbit_vhost:delete(<<\"%s\">>, <<\"test\">>), ",
+                 group.old_vhost);
     snprintf(script, sizeof script,
              "%srabbit_vhost:add(<<\"%s\">>, <<\"test\">>), rabbit_auth_backend_internal:set_permissions("
              "<<\"guest\">>, <<\"%s\">>, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"test\">>).",

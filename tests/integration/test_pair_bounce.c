@@ -173,6 +173,31 @@ static void test_bounce_of_parts_sends_only_them(struct pair *p)
                         "0 DELIVERED done, 2 TEMPFAIL retry, 2 DELIVERED done");
 }
 
+/* A closed window refuses each part by itself: the template goes once, and no further step is taken. */
+static void test_bounce_of_all_parts_goes_one_other_way(struct pair *p)
+{
+    pair_account(p,
+                 "name = \"cloud\"; provider = \"whatsapp_cloud\"; channel = \"whatsapp\"; default = true; "
+                 "token = \"test-token\"; next = [\"template\", \"sms\"]; options = { phone_number_id = "
+                 "\"106540352242922\"; template = \"order_update\"; };");
+    pair_start_consumer_ready(p);
+    wire_publish(
+        p, "wb_queue", "b-1",
+        "{\"messageId\":\"b-1\",\"status\":\"success\",\"channel\":\"whatsapp\",\"contact\":{"
+        "\"phoneNumber\":\"+12025550101\"},"
+        "\"response\":{\"type\":\"image\",\"attachments\":["
+        "\"https://example.com/a.jpg\",\"https://example.com/b.jpg\",\"https://example.com/c.jpg\"]}}");
+    WAIT_UNTIL(is_state(p, "b-1", "sent"));
+    for (int part = 0; part < 3; part++)
+        fail_part(p, "b-1", part, "131047");
+    WAIT_UNTIL(all_judged(p) && is_state(p, "b-1", "sent"));
+    assert_string_equal(attempts_of(p, "b-1"),
+                        "0 DELIVERED continue, 1 DELIVERED continue, 2 DELIVERED done, 0 PERMFAIL next, "
+                        "0 DELIVERED done");
+    assert_int_equal(pair_requests(p), 4);
+    assert_int_equal(wire_count(p, "wb_parked"), 0);
+}
+
 static void test_bounce_opts_out(struct pair *p)
 {
     send_one(p, CLOUD(""), "b-1");
@@ -217,6 +242,7 @@ int main(int argc, char **argv)
         PAIR_TEST(test_bounce_goes_another_way),
         PAIR_TEST(test_bounce_of_an_older_sending_is_ignored),
         PAIR_TEST(test_bounce_of_parts_sends_only_them),
+        PAIR_TEST(test_bounce_of_all_parts_goes_one_other_way),
         PAIR_TEST(test_bounce_opts_out),
         PAIR_TEST(test_bounce_is_settled_once),
     };

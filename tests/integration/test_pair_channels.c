@@ -159,6 +159,29 @@ static void test_channels_cloud(struct pair *p)
         "bill\"},\"biz_opaque_callback_data\":\"c-2\"}");
 }
 
+/* Who has a user name has no number, and nothing but an id that Meta gave. */
+static void test_channels_cloud_user_id(struct pair *p)
+{
+    char reply[256];
+
+    start(p,
+          "name = \"cloud\"; provider = \"whatsapp_cloud\"; channel = \"whatsapp\"; default = true; token = "
+          "\"test-token\"; options = { phone_number_id = \"106540352242922\"; send_by_user_id = true; };");
+    const char *job = job_add(p, 1, "a question");
+    sql_run(p, "update customer_profiles set phone_number = null, remote_jid = null, external_id = "
+               "'whatsapp:US.13491208655302741918'");
+    snprintf(reply, sizeof reply,
+             "{\"messageId\":\"c-1\",\"originalMessageId\":\"%s\",\"status\":\"success\",\"response\":{"
+             "\"text\":\"hi\"}}",
+             job);
+    wire_publish(p, "wb_queue", "c-1", reply);
+    WAIT_UNTIL(is_state(p, "c-1", "sent"));
+    assert_request(p, 0, CLOUD_PATH,
+                   "{\"messaging_product\":\"whatsapp\",\"recipient_type\":\"individual\",\"recipient\":"
+                   "\"US.13491208655302741918\",\"type\":\"text\",\"text\":{\"preview_url\":false,\"body\":"
+                   "\"hi\"},\"biz_opaque_callback_data\":\"c-1\"}");
+}
+
 static void test_channels_cloud_codes(struct pair *p)
 {
     start(p, CLOUD);
@@ -349,6 +372,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         PAIR_TEST(test_channels_cloud),
+        PAIR_TEST(test_channels_cloud_user_id),
         PAIR_TEST(test_channels_cloud_codes),
         PAIR_TEST(test_channels_cloud_too_long),
         PAIR_TEST(test_channels_twilio_sms),

@@ -369,8 +369,8 @@ static void test_fallback_reason_of_many_bytes(struct pair *p)
 static void test_fallback_culprit_is_singled_out(struct pair *p)
 {
     pair_start_consumer_ready(p);
-    sql_run(p, "create function refuse() returns trigger language plpgsql as 'begin if new.status = "
-               "''failed'' and new.contact_id = "
+    sql_run(p, "create function refuse() returns trigger language plpgsql security definer as 'begin if "
+               "new.status = ''failed'' and new.contact_id = "
                "test.id(1, 3) then raise exception ''no''; end if; return new; end'");
     sql_run(
         p, "create trigger refuse before update on ai_response_queue for each row execute function refuse()");

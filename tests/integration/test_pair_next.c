@@ -177,7 +177,7 @@ static void test_next_frees_the_lane(struct pair *p)
 /* A contact known by a hidden id only: the SMS has no number, unless the contact's row has one. */
 static void test_next_needs_an_address(struct pair *p)
 {
-    static const char *const REPLY =
+    static const char REPLY[] =
         "{\"messageId\":\"%s\",\"status\":\"success\",\"contactId\":\"%s\",\"contact\":{\"remoteJid\":"
         "\"123456789012345@lid\"},\"response\":{\"text\":\"hidden\"}}";
     char body[512];

@@ -147,6 +147,25 @@ static void test_parts_permanent_failure_parks_the_rest(struct pair *p)
     assert_int_equal(sql_int(p, "select parts_sent from agwb.deliveries"), 1);
 }
 
+/* They do not want the rest: it is not sent, and the history does not wait for it. */
+static void test_parts_opted_out_between_two(struct pair *p)
+{
+    pair_start_consumer_ready(p);
+    pair_script(p, "{\"rules\":[{\"match\":{\"text\":\"t-b\"},\"times\":1,\"action\":{\"status\":429,"
+                   "\"retry_after_s\":2}}]}");
+    const char *job = answer_with_three(p, "t", 1);
+    WAIT_UNTIL(strcmp(attempts_of(p, "t"), "0 DELIVERED continue, 1 THROTTLED hold") == 0);
+    sql_run(p, "update customer_profiles set opted_out_at = now()");
+    WAIT_UNTIL(is_state(p, "t", "cancelled"));
+    assert_taken(p, "t-a");
+    assert_int_equal(
+        sql_int(p, "select count(*) from ai_response_queue where id = '%s' and status = 'cancelled'", job),
+        1);
+    assert_string_equal(sql_text(p, "select delivery_status || ': ' || (metadata ->> 'reason') from messages "
+                                    "where metadata ->> 'messageId' = 't'"),
+                        "FAILED: the contact has opted out");
+}
+
 /* --- custody --- */
 
 /* Killed between two parts: the next instance goes on with the next one. */
@@ -338,6 +357,7 @@ int main(int argc, char **argv)
         PAIR_TEST(test_parts_count_against_the_limits),
         PAIR_TEST(test_parts_failed_one_alone_is_tried_again),
         PAIR_TEST(test_parts_permanent_failure_parks_the_rest),
+        PAIR_TEST(test_parts_opted_out_between_two),
         PAIR_TEST(test_parts_owner_killed_between_two),
         PAIR_TEST(test_parts_owner_killed_in_one),
 #ifdef AGWB_CRASH_POINTS

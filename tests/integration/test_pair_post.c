@@ -251,7 +251,7 @@ static void test_post_probe(struct pair *p)
     WAIT_UNTIL(is_state(p, "l-2", "parked"));
     assert_string_equal(sql_text(p, "select detail from agwb.delivery_attempts where message_id = 'l-2'"),
                         "the attachment's server answers 404");
-    snprintf(reply, sizeof reply, FILE_REPLY("http://127.0.0.1:%d/_control/stats"), 1); /* nobody listens */
+    snprintf(reply, sizeof reply, FILE_REPLY("http://127.0.0.1:%d/a.png"), web_free_port());
     answer(p, "l-3", ask_over(p, 3, "whatsapp", "email", "x@example.net"), reply);
     WAIT_UNTIL(has_attempts(p, "l-3", "TEMPFAIL retry link_unreachable"));
     assert_int_equal(pair_sent(p, NULL), 0);

@@ -181,6 +181,37 @@ static void test_retry_refused_account_holds(struct pair *p)
     assert_int_equal(wire_count(p, "wb_parked"), 0);
 }
 
+/* Renamed while messages wait for it: they keep their tries, somebody is told, and it may come back. */
+static void test_retry_renamed_account_holds(struct pair *p)
+{
+    static const char *const WASENDER[] = {"name = \"old\"; provider = \"wasender\"; channel = \"whatsapp\"; "
+                                           "token = \"test-token\"; default = true;",
+                                           "name = \"new\"; provider = \"wasender\"; channel = \"whatsapp\"; "
+                                           "token = \"test-token\"; default = true;"};
+
+    pair_account(p, WASENDER[0]);
+    pair_start_consumer_ready(p);
+    pair_script(p, "{\"rules\":[{\"times\":1,\"action\":{\"status\":429,\"retry_after_s\":1}}]}");
+    answer_job(p, "t-r", 1, "waits");
+    WAIT_UNTIL(pair_requests(p) == 1 && is_state(p, "t-r", "ready"));
+    for (int renamed = 1; renamed >= 0; renamed--) {
+        process_end(&p->consumer);
+        p->accounts[p->account_count - 1] = WASENDER[renamed];
+        pair_start_consumer_ready(p);
+        if (renamed)
+            WAIT_UNTIL(sql_int(p, "select count(*) from agwb.delivery_attempts where outcome = 'AUTH' and "
+                                  "disposition = 'hold' and provider_code = 'no_account'") == 1);
+    }
+    assert_int_equal(log_count(&p->consumer,
+                               "alert: a message failed for a reason that an operator must look at",
+                               "account", "old"),
+                     1);
+    assert_int_equal(counted_attempts(p, "t-r"), 0);
+    sql_run(p, "update agwb.deliveries set next_attempt_at = now() where state = 'ready'");
+    sql_run(p, "update agwb.lanes set due_at = now() where due_at is not null");
+    WAIT_UNTIL(is_state(p, "t-r", "sent"));
+}
+
 /* --- the answer was lost --- */
 
 /* The request left us and nobody knows what became of it: not sent again, left to a person. */
@@ -325,6 +356,7 @@ int main(int argc, char **argv)
         PAIR_TEST(test_retry_throttled_uses_no_attempt),
         PAIR_TEST(test_retry_permanent_parks_at_once),
         PAIR_TEST(test_retry_refused_account_holds),
+        PAIR_TEST(test_retry_renamed_account_holds),
         PAIR_TEST(test_retry_uncertain_is_parked_after_one_request),
         PAIR_TEST(test_retry_uncertain_is_resent_by_policy),
         PAIR_TEST(test_retry_owner_killed_in_its_attempt),

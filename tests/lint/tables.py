@@ -95,8 +95,8 @@ def metrics():
     family = re.compile(r"\bstruct metric_family\s+\w+\s*=[^;]*?\.name\s*=\s*\"([^\"]*)\"")
     sources = [path for path in csource.files(".c") if not path.startswith("tests/")]
     in_c = {name: path for path in sources for name in family.findall(csource.read(path))}
-    table = [line for line in csource.read(README).splitlines() if re.match(r"\| `agwb_", line)]
-    in_readme = {name for line in table for name in re.findall(r"`(agwb_\w+)`", line.split("|")[1])}
+    table = re.search(r"^\| metric \|.*\n(?:\|.*\n)+", csource.read(README), re.M).group()  # roles are agwb_ too
+    in_readme = {name for line in table.splitlines() for name in re.findall(r"`(agwb_\w+)`", line.split("|")[1])}
     for name, path in in_c.items():
         if not name.startswith("agwb_"):
             yield f"{path}: metric {name} lacks the prefix agwb_"

@@ -201,11 +201,18 @@ static bool is_recipient(const char *to)
     return digits >= 8 && digits <= 15 && to[digits + (to[0] == '+')] == '\0';
 }
 
+/* Two letters, a dot, letters and digits. */
+static bool is_user_id(const char *id)
+{
+    return id != NULL && strlen(id) > 3 && id[2] == '.' && strpbrk(id, " /@+") == NULL;
+}
+
 static int check_frame(const struct json_node *root, struct provider_answer *a)
 {
     static const char *const KNOWN[] = {"messaging_product",
                                         "recipient_type",
                                         "to",
+                                        "recipient",
                                         "type",
                                         "text",
                                         "image",
@@ -224,9 +231,9 @@ static int check_frame(const struct json_node *root, struct provider_answer *a)
         return refuse(a, 100, "The parameter messaging_product is required.");
     if (!is_absent(root, "recipient_type") && !is_word(root, "recipient_type", "individual"))
         return refuse(a, 131009, "Param recipient_type is not valid.");
-    if (is_absent(root, "to"))
+    if (is_absent(root, "to") && !is_user_id(json_str(json_member(root, "recipient"))))
         return refuse(a, 131008, "The parameter to is required.");
-    if (!is_recipient(json_str(json_member(root, "to"))))
+    if (!is_absent(root, "to") && !is_recipient(json_str(json_member(root, "to"))))
         return refuse(a, 131009, "Param to is not a valid phone number.");
     if (!is_absent(root, "context") && !provider_has_text(json_member(root, "context"), "message_id"))
         return refuse(a, 131009, "Param context['message_id'] is not valid.");
@@ -237,7 +244,7 @@ static int check_frame(const struct json_node *root, struct provider_answer *a)
 
 static void take(const struct json_node *root, uint64_t number, struct provider_answer *a)
 {
-    const char *to = json_str(json_member(root, "to"));
+    const char *to = json_str(json_member(root, is_absent(root, "to") ? "recipient" : "to"));
 
     a->status = 200;
     snprintf(a->id, sizeof a->id, "wamid.HBgLMTIwMjU1NTAxNDMVAgARGBI%08" PRIX64 "AA==", number);
@@ -250,6 +257,7 @@ static void take(const struct json_node *root, uint64_t number, struct provider_
 static void note(const struct provider_request *q, struct provider_answer *a)
 {
     provider_note_strings(q, "to", "text.body", a);
+    buf_add_str(&a->to, json_str(json_member(q->json, "recipient")));
     buf_add_str(&a->text, json_str(json_path(q->json, "image.caption")));
     buf_add_str(&a->text, json_str(json_path(q->json, "document.caption")));
 }

@@ -75,7 +75,7 @@ static void test_channel_wasender_outcomes(void **state)
         {502, "<html>bad gateway</html>", OUTCOME_TEMPFAIL, -1, ""},
         {503, "{\"retry_after\":-5}", OUTCOME_TEMPFAIL, -1, ""},
         {504, "", OUTCOME_TEMPFAIL, -1, ""},
-        {302, "", OUTCOME_PERMFAIL, -1, ""},
+        {302, "", OUTCOME_AUTH, -1, ""},
     };
 
     (void)state;
@@ -93,6 +93,7 @@ static void test_channel_sms_gateway_outcomes(void **state)
         {400, "{\"error\":\"to is required\"}", OUTCOME_PERMFAIL, -1, ""},
         {401, "", OUTCOME_AUTH, -1, ""},
         {403, "", OUTCOME_AUTH, -1, ""},
+        {308, "<html>moved</html>", OUTCOME_AUTH, -1, ""},
         {429, "", OUTCOME_THROTTLED, -1, ""},
         {500, "", OUTCOME_TEMPFAIL, -1, ""},
         {503, "", OUTCOME_TEMPFAIL, -1, ""},
@@ -138,6 +139,8 @@ static void test_channel_detail_is_clean(void **state)
     memcpy(text + 198, "\xc3\xa9\xc3\xa9", 5);
     channel_verdict_detail(&v, text);
     assert_int_equal(strlen(v.detail), 198);
+    channel_verdict_detail(&v, "Empf\xe4nger \xc3\xa9 \xc3");
+    assert_string_equal(v.detail, "Empf?nger \xc3\xa9 ?");
     channel_verdict_detail(&v, NULL);
     assert_string_equal(v.detail, "");
 }
@@ -296,14 +299,22 @@ static void test_channel_accounts_are_checked(void **state)
     static const struct {
         const char *provider;
         enum channel channel;
-        const char *token, *expected;
+        const char *token, *url, *path, *expected;
     } ROWS[] = {
-        {"wasender", CHANNEL_WHATSAPP, "t", NULL},
-        {"sms_gateway", CHANNEL_SMS, NULL, NULL},
-        {"carrier_pigeon", CHANNEL_SMS, NULL, "unknown provider 'carrier_pigeon' (this program has: "},
-        {"wasender", CHANNEL_SMS, "t", "does not carry channel 'sms'"},
-        {"wasender", CHANNEL_WHATSAPP, NULL, "needs a token"},
-        {"wasender", CHANNEL_WHATSAPP, "", "needs a token"},
+        {"wasender", CHANNEL_WHATSAPP, "t", NULL, NULL, NULL},
+        {"sms_gateway", CHANNEL_SMS, NULL, "https://sms.example.com", NULL, NULL},
+        {"sms_gateway", CHANNEL_SMS, NULL, "https://sms.example.com", "/v2/send?a=b", NULL},
+        {"carrier_pigeon", CHANNEL_SMS, NULL, NULL, NULL,
+         "unknown provider 'carrier_pigeon' (this program has: "},
+        {"wasender", CHANNEL_SMS, "t", NULL, NULL, "does not carry channel 'sms'"},
+        {"wasender", CHANNEL_WHATSAPP, NULL, NULL, NULL, "needs a token"},
+        {"wasender", CHANNEL_WHATSAPP, "", NULL, NULL, "needs a token"},
+        {"sms_gateway", CHANNEL_SMS, NULL, NULL, NULL, "needs base_url"},
+        {"sms_gateway", CHANNEL_SMS, NULL, "", NULL, "needs base_url"},
+        {"sms_gateway", CHANNEL_SMS, NULL, "https://sms.example.com", ".example.net/",
+         "options.path: expected"},
+        {"sms_gateway", CHANNEL_SMS, NULL, "https://sms.example.com", "/send sms", "options.path: expected"},
+        {"sms_gateway", CHANNEL_SMS, NULL, "https://sms.example.com", "/a#b", "options.path: expected"},
     };
     static struct config c;
     struct err e;
@@ -311,8 +322,14 @@ static void test_channel_accounts_are_checked(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof ROWS / sizeof ROWS[0]; i++) {
         c.channels.account_count = 1;
-        c.channels.accounts[0] = (struct config_account){
-            .name = "main", .provider = ROWS[i].provider, .channel = ROWS[i].channel, .token = ROWS[i].token};
+        c.channels.accounts[0] = (struct config_account){.name = "main",
+                                                         .provider = ROWS[i].provider,
+                                                         .channel = ROWS[i].channel,
+                                                         .token = ROWS[i].token,
+                                                         .base_url = ROWS[i].url,
+                                                         .option_count = ROWS[i].path != NULL};
+        c.channels.accounts[0].options[0].key = "path";
+        c.channels.accounts[0].options[0].value = ROWS[i].path;
         if (!ROWS[i].expected) {
             assert_int_equal(channel_check_accounts(&c, &e), 0);
             continue;

@@ -285,6 +285,25 @@ static void test_cloud_addresses(void **state)
         rig_expect_refusal(P, &a, &reply, ADDRESSES[i], "no phone number");
 }
 
+static void test_cloud_user_ids(void **state)
+{
+    static const char *const BAD[] = {"us.1", "USA.1", "US.", "US.1\r\nX: y", "US.1/2", "98711384416410@lid"};
+    struct config_account off = account(), on = rig_with(account(), "send_by_user_id", "true");
+    struct reply reply = {.text = "x"};
+
+    (void)state;
+    rig_expect_refusal(P, &off, &reply, "US.13491208655302741918", "no phone number");
+    rig_expect(P, &on, &reply, "US.ENT.118aB", URL,
+               "{\"messaging_product\":\"whatsapp\",\"recipient_type\":\"individual\",\"recipient\":"
+               "\"US.ENT.118aB\",\"type\":\"text\",\"text\":{\"preview_url\":false,\"body\":\"x\"}" TAIL);
+    rig_expect(P, &on, &reply, "+12025550143", URL,
+               HEAD "\"type\":\"text\",\"text\":{\"preview_url\":false,\"body\":\"x\"}" TAIL);
+    for (size_t i = 0; i < COUNT(BAD); i++)
+        rig_expect_refusal(P, &on, &reply, BAD[i], "no phone number");
+    on = rig_with(account(), "send_by_user_id", "yes");
+    rig_check_account(&on, "options.send_by_user_id: expected true or false");
+}
+
 static void test_cloud_limits(void **state)
 {
     struct config_account a = account();
@@ -385,6 +404,7 @@ int main(void)
         cmocka_unit_test(test_cloud_quotes),
         cmocka_unit_test(test_cloud_url_and_headers),
         cmocka_unit_test(test_cloud_addresses),
+        cmocka_unit_test(test_cloud_user_ids),
         cmocka_unit_test(test_cloud_limits),
         cmocka_unit_test(test_cloud_parts),
         cmocka_unit_test(test_cloud_accounts),

@@ -341,6 +341,14 @@ static void test_email_details(void **state)
     assert_string_equal(judge(RCPT, 550, "550\r\n").detail, "mailbox unavailable");
     assert_string_equal(judge(RCPT, 550, "").detail, "mailbox unavailable");
     assert_true(judge(RCPT, 450, "450 x").retry_after_ms == 60000);
+    /* servers write in their own tongue, and in its old encodings */
+    assert_string_equal(judge(RCPT, 550, "550 5.1.1 Empf\xe4nger unbekannt\r\n").detail,
+                        "Empf?nger unbekannt");
+    char longest[300] = "550 ";
+    for (size_t i = 4; i + 2 < sizeof longest; i += 2)
+        memcpy(longest + i, "\xc3\xa9", 2);
+    assert_int_equal(strlen(judge(RCPT, 550, longest).detail), 198);
+    assert_null(strchr(judge(RCPT, 550, longest).detail, '?'));
 }
 
 static void test_email_receipts(void **state)

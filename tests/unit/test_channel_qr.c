@@ -102,7 +102,7 @@ static void test_qr_refused(void **state)
         {502, "<html>Connection Closed</html>", OUTCOME_TEMPFAIL, 0, "502", ""},
         {503, "", OUTCOME_TEMPFAIL, 0, "503", ""},
         {504, "", OUTCOME_TEMPFAIL, 0, "504", ""},
-        {302, "", OUTCOME_PERMFAIL, 0, "302", ""},
+        {302, "", OUTCOME_AUTH, 0, "302", ""},
     };
 
     (void)state;

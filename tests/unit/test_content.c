@@ -191,10 +191,10 @@ static void test_content_smart_encoding(void **state)
         .attachment_count = 1};
 
     (void)state;
-    expect_plan(&rules, &reply, "\"Hi\"...\nit's https://example.com/\xe2\x80\x99"); /* links stay */
+    expect_plan(&rules, &reply, "\"Hi\"...\nit's https://example.com/%E2%80%99"); /* the same link */
     rules.plain_text = false;
     expect_plan(&rules, &reply,
-                "\xe2\x80\x9cHi\xe2\x80\x9d\xe2\x80\xa6\nit\xe2\x80\x99s https://example.com/\xe2\x80\x99");
+                "\xe2\x80\x9cHi\xe2\x80\x9d\xe2\x80\xa6\nit\xe2\x80\x99s https://example.com/%E2%80%99");
 }
 
 #define A    "https://example.com/a"
@@ -320,6 +320,12 @@ static void test_content_keeps_links_whole(void **state)
     expect_plan(&rules, &reply, "refused: the link of an attachment is longer than a message may be");
     rules.text.units = strlen(A);
     expect_plan(&rules, &reply, "text|" A);
+    /* between two of these characters a line might end, in a text */
+    rules.text.units = 40;
+    reply.attachments[0].url = "https://example.com/\xe6\x96\x87\xe4\xbb\xb6";
+    expect_plan(&rules, &reply, "text|https://example.com/%E6%96%87%E4%BB%B6");
+    rules.text.units = 37;
+    expect_plan(&rules, &reply, "refused: the link of an attachment is longer than a message may be");
 }
 
 /* --- whatever the text --- */

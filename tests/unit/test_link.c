@@ -60,6 +60,9 @@ static void test_link_bad(void **state)
         {"https://example.com/a b", "blank"},
         {"https://u:p@example.com/", "user"},
         {"https://u@example.com/", "user"},
+        {"https://example.com:22/", "port"},
+        {"https://example.com:80/", "port"},
+        {"https://example.com:0/", "port"},
         {"https://localhost/", "private"},
         {"https://LOCALHOST./", "private"},
         {"https://a.localhost/", "private"},
@@ -106,6 +109,9 @@ static void test_link_options(void **state)
 
     (void)state;
     expect("http://example.com/a", &http, NULL);
+    expect("http://example.com:80/a", &http, NULL);
+    expect("http://example.com:8080/a", &http, NULL);
+    expect("http://example.com:25/a", &http, "port");
     expect("http://127.0.0.1/a", &http, "private");
     expect("ftp://example.com/a", &http, "http");
     expect("https://127.0.0.1:8443/a", &any, NULL);
