@@ -73,34 +73,39 @@ declare
     v_lane text := r.account || ' ' || r.recipient;
     v_at timestamptz := coalesce(r.at, r.received_at);
 begin
+    with in_lane as materialized ( -- state by state: each has an index of its own
+        select d.message_id, d.state, d.parts_sent, d.fence, d.payload, coalesce(d.lease_until, d.accepted_at) as at
+        from agwb.deliveries d where d.lane = v_lane and d.state = 'sending'
+        union all
+        select d.message_id, d.state, d.parts_sent, d.fence, d.payload, d.accepted_at
+        from agwb.deliveries d where d.lane = v_lane and d.state = 'uncertain'
+        union all
+        select d.message_id, d.state, d.parts_sent, d.fence, d.payload, d.accepted_at
+        from agwb.deliveries d where d.lane = v_lane and d.state = 'ready'
+        union all
+        select d.message_id, d.state, d.parts_sent, d.fence, d.payload, d.settled_at
+        from agwb.deliveries d where d.lane = v_lane and d.state = 'sent' and d.settled_at > v_at - interval '1 hour'
+        union all
+        select d.message_id, d.state, d.parts_sent, d.fence, d.payload, d.settled_at
+        from agwb.deliveries d where d.lane = v_lane and d.state = 'parked' and d.settled_at > v_at - interval '6 hours'
+    ), without_echo as materialized (
+        select l.message_id, a.id, a.part, l.payload, a.started_at
+        from in_lane l join agwb.delivery_attempts a on a.message_id = l.message_id
+        where a.outcome = 'DELIVERED' and a.receipt_id is null and a.provider_code is distinct from 'nothing_left'
+    )
     select c.message_id, c.state, c.attempt_id, c.part into message_id, state, attempt_id, part
     from (select e.*, count(*) over () as candidates from (
-          select d.message_id, d.state, null::bigint as attempt_id, d.parts_sent as part, d.payload,
-                 coalesce(d.lease_until, d.accepted_at) as at
-          from agwb.deliveries d where d.lane = v_lane and d.state = 'sending'
+          select s.message_id, 'sent' as state, s.id as attempt_id, s.part, s.payload, s.started_at as at
+          from without_echo s where s.started_at between v_at - interval '10 minutes' and v_at + interval '10 minutes'
           union all
-          select d.message_id, d.state, null, d.parts_sent, d.payload, d.accepted_at
-          from agwb.deliveries d where d.lane = v_lane and d.state = 'uncertain'
-          union all
-          select d.message_id, d.state, null, d.parts_sent, d.payload, d.settled_at
-          from agwb.deliveries d
-          where d.lane = v_lane and d.state = 'parked' and d.settled_at > v_at - interval '6 hours'
-            and d.fence > 0 and not exists (
-                select 1 from agwb.delivery_attempts a
-                where a.message_id = d.message_id and a.fence = d.fence and a.outcome <> 'UNCERTAIN')
-          union all
-          select d.message_id, 'sent', a.id, a.part, d.payload, a.started_at
-          from agwb.deliveries d join agwb.delivery_attempts a on a.message_id = d.message_id
-          where d.lane = v_lane
-            and (d.state in ('ready', 'sending', 'uncertain')
-                 or d.state in ('sent', 'parked') and d.settled_at > v_at - interval '1 hour')
-            and a.outcome = 'DELIVERED' and a.receipt_id is null and a.provider_code is distinct from 'nothing_left'
-            and a.started_at between v_at - interval '10 minutes' and v_at + interval '10 minutes') e) c
-    where not (c.attempt_id is null and exists (
-              select 1 from agwb.delivery_attempts a
-              where a.message_id = c.message_id and a.outcome = 'DELIVERED' and a.receipt_id is null
-                and a.provider_code is distinct from 'nothing_left'))
-      and case when r.body_text is null then c.candidates = 1 else agwb.is_text_of(c.payload, r.body_text) end
+          select l.message_id, l.state, null, l.parts_sent, l.payload, l.at
+          from in_lane l
+          where (l.state in ('sending', 'uncertain')
+                 or l.state = 'parked' and l.fence > 0 and not exists (
+                     select 1 from agwb.delivery_attempts a
+                     where a.message_id = l.message_id and a.fence = l.fence and a.outcome <> 'UNCERTAIN'))
+            and not exists (select 1 from without_echo s where s.message_id = l.message_id)) e) c
+    where case when r.body_text is null then c.candidates = 1 else agwb.is_text_of(c.payload, r.body_text) end
     order by abs(extract(epoch from c.at - v_at)) limit 1;
 end
 $$;
