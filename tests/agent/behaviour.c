@@ -10,7 +10,7 @@
 
 /* --- markers --- */
 
-enum argument { NO_ARGUMENT, DELAY, REPLIES, CODE, IMAGE, DOCUMENT };
+enum argument { NO_ARGUMENT, DELAY, REPLIES, CODE, IMAGE, DOCUMENT, PICTURES };
 
 struct marker {
     const char *word;
@@ -27,6 +27,7 @@ static const struct marker MARKERS[] = {
     {"partial", NO_ARGUMENT, BEHAVIOUR_ANSWER, "partial", false},
     {"image", IMAGE, BEHAVIOUR_ANSWER, NULL, false},
     {"document", DOCUMENT, BEHAVIOUR_ANSWER, NULL, false},
+    {"pictures", PICTURES, BEHAVIOUR_ANSWER, NULL, false},
     {"replies", REPLIES, BEHAVIOUR_ANSWER, NULL, false},
     {"duplicate", NO_ARGUMENT, BEHAVIOUR_DUPLICATE, NULL, false},
     {"conflict", NO_ARGUMENT, BEHAVIOUR_CONFLICT, NULL, false},
@@ -78,6 +79,9 @@ static int set_argument(struct behaviour *b, enum argument kind, const char *tex
         b->type = kind == IMAGE ? "image" : "document";
         snprintf(b->attachment, sizeof b->attachment, "%s", text);
         return *text != '\0' ? 0 : -1;
+    case PICTURES:
+        b->type = "image";
+        return parse_count(text, 1, BEHAVIOUR_MAX_REPLIES, &b->pictures);
     }
     return -1;
 }

@@ -8,6 +8,7 @@
  *   [partial]           a reply with status partial
  *   [image URL]         the reply carries an attachment
  *   [document URL]      the same
+ *   [pictures N]        N pictures beside the text, with captions from the second on: "<first word>.2", ...
  *   [replies N]         N replies, each with an id of its own (at most 16)
  *   [duplicate]         the same reply twice, byte for byte
  *   [conflict]          two replies with the same id and different texts
@@ -51,6 +52,7 @@ struct behaviour {
     const char *status; /* "success", "error", "partial": static */
     bool has_text;
     char error_code[64];
+    int64_t pictures;
     const char *type;     /* "text", "image", "document": static */
     char attachment[512]; /* URL, "" = none */
 };

@@ -47,6 +47,21 @@ static void add_answer_text(const struct reply_facts *f, struct buf *out)
     buf_fini(&text);
 }
 
+static void add_pictures(const struct reply_facts *f, struct buf *out)
+{
+    const char *asked = text_of(f->request, "message.text");
+    char caption[64];
+
+    for (int64_t i = 1; i <= f->behaviour->pictures; i++) {
+        buf_printf(out, "%s{\"url\":\"https://example.com/%" PRId64 ".jpg\",\"mimeType\":\"image/jpeg\"",
+                   i > 1 ? "," : "", i);
+        snprintf(caption, sizeof caption, "%.*s.%" PRId64, (int)strcspn(asked, " "), asked, i);
+        if (i > 1)
+            add(out, ",\"caption\":", caption);
+        buf_add_char(out, '}');
+    }
+}
+
 static void add_response(const struct reply_facts *f, struct buf *out)
 {
     const struct behaviour *b = f->behaviour;
@@ -64,6 +79,7 @@ static void add_response(const struct reply_facts *f, struct buf *out)
             buf_add_str(out, ",\"fileName\":\"document.pdf\",\"mimeType\":\"application/pdf\"");
         buf_add_char(out, '}');
     }
+    add_pictures(f, out);
     buf_add_str(out, "]}");
 }
 

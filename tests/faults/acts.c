@@ -16,35 +16,41 @@ void act_nothing(struct world *w)
 
 /* --- crash points --- */
 
-/* The daemon runs until it dies there. An early passage, and one under way. */
+/* The daemon runs until it dies there: "point", or "point:n" for its n-th passage. */
+static void crash_once(struct world *w, enum daemon_kind kind, const char *crash)
+{
+    struct process *p = &w->daemons[kind][0].process;
+
+    daemon_kill(w, kind, 0);
+    daemon_start_armed(w, kind, 0, crash);
+    struct wait patience = wait_begin(crash);
+    while (!process_has_ended(p))
+        wait_turn(&patience);
+    w->kills++;
+    if (p->status != 128 + SIGKILL) {
+        print_message("  fault: at %s the daemon ended with status %d\n", crash, p->status);
+        file_show_end(p->log);
+        w->faults++;
+    }
+    daemon_start(w, kind, 0);
+    world_pause(w, 200);
+}
+
+/* An early passage, and one under way. */
 static void crash_at(struct world *w, enum daemon_kind kind, const char *point)
 {
-    static const char *const passages[] = {"", ":5"};
+    char later[64];
 
-    for (size_t i = 0; i < sizeof passages / sizeof passages[0]; i++) {
-        struct process *p = &w->daemons[kind][0].process;
-        char crash[64];
-
-        snprintf(crash, sizeof crash, "%s%s", point, passages[i]);
-        daemon_kill(w, kind, 0);
-        daemon_start_armed(w, kind, 0, crash);
-        struct wait patience = wait_begin(point);
-        while (!process_has_ended(p))
-            wait_turn(&patience);
-        w->kills++;
-        if (p->status != 128 + SIGKILL) {
-            print_message("  fault: at %s the daemon ended with status %d\n", crash, p->status);
-            file_show_end(p->log);
-            w->faults++;
-        }
-        daemon_start(w, kind, 0);
-        world_pause(w, 200);
-    }
+    snprintf(later, sizeof later, "%s:5", point);
+    crash_once(w, kind, point);
+    crash_once(w, kind, later);
 }
 
 void act_publisher_crash_points(struct world *w)
 {
-    static const char *const points[] = {"publisher-claimed", "publisher-published", "publisher-confirmed",
+    static const char *const points[] = {"publisher-inbox-claimed",    "publisher-inbox-recorded",
+                                         "publisher-receipts-applied", "publisher-claimed",
+                                         "publisher-published",        "publisher-confirmed",
                                          "publisher-recorded"};
 
     for (size_t i = 0; i < sizeof points / sizeof points[0]; i++)
@@ -59,6 +65,17 @@ void act_consumer_crash_points(struct world *w)
 
     for (size_t i = 0; i < sizeof points / sizeof points[0]; i++)
         crash_at(w, CONSUMER, points[i]);
+}
+
+/* Answers of several messages, ways that change, failures that come late: with many of them under way. */
+void act_parts_crash_points(struct world *w)
+{
+    static const char *const crashes[] = {"consumer-sending:60", "consumer-answered:60",
+                                          "consumer-settled:20", "consumer-bounce-judged",
+                                          "consumer-bounce-settled"};
+
+    for (size_t i = 0; i < sizeof crashes / sizeof crashes[0]; i++)
+        crash_once(w, CONSUMER, crashes[i]);
 }
 
 void act_parking_crash_points(struct world *w)

@@ -1,6 +1,7 @@
 /* The cases: which world, what is done to it, and what is promised then. */
 #include "faults.h"
 
+#define LATE_FAILURE  "(PERMFAIL 30005|uncertain):%"
 #define QUICK_TIMEOUT "publisher.answer_timeout_ms=5000"
 
 const struct fault_case FAULT_CASES[] = {
@@ -8,12 +9,29 @@ const struct fault_case FAULT_CASES[] = {
      .act = act_nothing,
      .settings = {.count = {2, 2}, .mixed = true, .sets = {QUICK_TIMEOUT}},
      .is_short = true},
-    {.name = "publisher dies at every step", .act = act_publisher_crash_points, .rate = 60, .is_short = true},
+    {.name = "publisher dies at every step",
+     .act = act_publisher_crash_points,
+     .settings = {.contacts = 44, .both_ways = true},
+     .rate = 60,
+     .expected = {.parked = true, .reasons = "PERMFAIL 30005:%"},
+     .is_short = true},
     {.name = "consumer dies at every step",
      .act = act_consumer_crash_points,
      .rate = 60,
      .expected = {.parked = true},
      .is_short = true},
+    {.name = "both ways, consumer dies in parts and after them",
+     .act = act_parts_crash_points,
+     .settings = {.contacts = 44, .both_ways = true},
+     .rate = 60,
+     .expected = {.parked = true, .reasons = LATE_FAILURE},
+     .is_short = true},
+    {.name = "both ways, random kills",
+     .act = act_random_kills,
+     .settings =
+         {.count = {2, 2}, .contacts = 100, .both_ways = true, .mixed = true, .sets = {QUICK_TIMEOUT}},
+     .rate = 100,
+     .expected = {.parked = true, .reasons = LATE_FAILURE}},
     {.name = "consumer dies while parking",
      .act = act_parking_crash_points,
      .rate = 40,

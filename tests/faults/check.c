@@ -4,12 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/arena.h"
 #include "base/clock.h"
 #include "faults.h"
 
-enum { ROWS_AT_ONCE = 500, BODY_MAX = 1 << 20, COLUMNS_MAX = 8 };
+enum { ROWS_AT_ONCE = 500, BODY_MAX = 1 << 20, COLUMNS_MAX = 9 };
 
 static const char *const WORK_QUEUES[] = {"ag_queue", "wb_queue", "dlx_agent", "dlx_webhook"};
 static const char *const PARKED_QUEUES[] = {"ag_parked", "wb_parked"};
@@ -84,7 +85,9 @@ static void add_entry(struct table *t, const struct json_node *n)
                             json_str(json_member(n, "text")),
                             text_of_int(json_member(n, "status"), status),
                             json_str(json_member(n, "fault")),
-                            json_true(json_member(n, "accepted")) ? "t" : "f"};
+                            json_true(json_member(n, "accepted")) ? "t" : "f",
+                            json_str(json_member(n, "provider")),
+                            json_str(json_member(n, "id"))};
 
     table_add(t, values);
 }
@@ -98,10 +101,13 @@ static void load_journal(struct world *w)
 
     t = (struct table){
         .db = w->db,
-        .columns = 7,
-        .insert = "insert into faults.journal (seq, mono_us, recipient, text, status, fault, accepted) "
-                  "select * from unnest($1::text[]::bigint[], $2::text[]::bigint[], $3::text[], "
-                  "$4::text[], $5::text[]::integer[], $6::text[], $7::text[]::boolean[])"};
+        .columns = 9,
+        .insert =
+            "insert into faults.journal (seq, mono_us, recipient, text, status, fault, accepted, "
+            "provider, id) select u.seq, u.mono, faults.digits(u.recipient), u.text, u.status, u.fault, "
+            "u.accepted, u.provider, u.id from unnest($1::text[]::bigint[], $2::text[]::bigint[], "
+            "$3::text[], $4::text[], $5::text[]::integer[], $6::text[], $7::text[]::boolean[], $8::text[], "
+            "$9::text[]) u (seq, mono, recipient, text, status, fault, accepted, provider, id)"};
     while (f != NULL && fgets(line, sizeof line, f) != NULL) {
         struct err e;
         struct json *doc = json_parse(line, strcspn(line, "\n"), &e);
@@ -222,6 +228,15 @@ static void show_unsettled(struct world *w)
     db_result_free(&r);
 }
 
+/* The providers have reported on all that they took. */
+static bool is_reported(struct world *w)
+{
+    struct stat journal;
+
+    return !w->settings.both_ways || stat(w->journal, &journal) != 0 ||
+           world_int(w, "select position from faults.followed") == journal.st_size;
+}
+
 void world_settle(struct world *w, int patience_s)
 {
     int64_t begun = clock_mono_ms();
@@ -229,7 +244,7 @@ void world_settle(struct world *w, int patience_s)
     for (;;) {
         world_tend(w);
         if (world_int(w, "select count(*) from (select 1 from faults.unsettled limit 1) x") == 0 &&
-            queued(w) == 0)
+            queued(w) == 0 && is_reported(w))
             return;
         if (clock_mono_ms() - begun > patience_s * INT64_C(1000)) {
             print_message("  fault: it does not come to rest within %d s\n", patience_s);
@@ -343,9 +358,12 @@ bool world_judge(struct world *w, const struct expected *e)
             daemon_stop(w, kind, i);
     }
     process_end(&w->agent);
+    if (w->settings.both_ways && (process_end(&w->reporter) != 0))
+        fail_msg("the reporter of receipts has failed");
     world_int(w, "select 1");
     load_journal(w);
     load_queues(w);
+    world_int(w, "select 1 from faults.conclude()");
     show_table(w);
 
     int64_t messages = world_int(w, "select count(*) from ai_response_queue");

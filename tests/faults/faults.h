@@ -16,6 +16,7 @@ struct world_settings {
     int count[DAEMON_KINDS]; /* daemons; 0 = 1 */
     int contacts;            /* 0 = 40 */
     bool proxied;            /* the daemons reach their peers through the proxy */
+    bool both_ways;          /* questions come by webhook and over four channels, and providers report */
     bool mixed;              /* some requests are rejected, failed, answered badly or not at all */
     const char *preload; /* a library of the build folder that is loaded before the daemons; NULL = none */
     bool full_log;       /* the daemons' stderr is a full disk */
@@ -38,7 +39,7 @@ struct world {
     bool agent_away;                              /* world_tend leaves it alone */
     int provider_port, control_port;              /* the stand-in's own; the proxy's control */
     int broker_port, database_port, account_port; /* as the daemons see them */
-    struct process loader;
+    struct process loader, reporter;
     struct db_session *db;
     long kills;
     long faults;       /* findings that are no message's: a daemon that ended by itself */
@@ -55,6 +56,15 @@ void world_close(struct world *w);
 void world_load(struct world *w, int rate, int64_t count);
 void world_load_stop(struct world *w); /* now */
 void world_load_wait(struct world *w); /* until `count` are asked; daemons are tended */
+
+/* Once more until it is committed for certain, so it must be repeatable; false when the process was told to
+ * end before. For processes of their own; they begin with helper_begin(). */
+bool commit_for_certain(struct db_session **s, const char *url, const char *sql,
+                        const struct db_params *params);
+void helper_begin(void);
+bool helper_is_stopped(void);
+/* A process that posts what the providers would report of the messages they took. */
+void world_report(struct world *w);
 
 /* --- daemons --- */
 void daemon_start(struct world *w, enum daemon_kind kind, int i);
@@ -120,6 +130,7 @@ bool case_run(const struct fault_case *c);
 void act_nothing(struct world *w);
 void act_publisher_crash_points(struct world *w);
 void act_consumer_crash_points(struct world *w);
+void act_parts_crash_points(struct world *w);
 void act_parking_crash_points(struct world *w);
 void act_dead_letter_crash_points(struct world *w);
 void act_replay_crash_points(struct world *w);

@@ -11,6 +11,8 @@
 #include "base/clock.h"
 #include "faults.h"
 
+enum { TICK_MS = 100 };
+
 static volatile sig_atomic_t stopped;
 
 static void on_term(int signo)
@@ -19,8 +21,19 @@ static void on_term(int signo)
     stopped = 1;
 }
 
-/* Until it is committed for certain; false when that was not reached before the end was asked for. */
-static bool ask(struct db_session **s, const char *url, const char *sql)
+void helper_begin(void)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGTERM, on_term);
+}
+
+bool helper_is_stopped(void)
+{
+    return stopped;
+}
+
+bool commit_for_certain(struct db_session **s, const char *url, const char *sql,
+                        const struct db_params *params)
 {
     struct db_settings settings = {.url = url, .connect_timeout_ms = 2000, .application_name = "load"};
 
@@ -28,7 +41,7 @@ static bool ask(struct db_session **s, const char *url, const char *sql)
         struct err e = {.class = ERR_NONE};
         if (*s == NULL)
             *s = db_session_open(&settings, &e);
-        struct db_result *r = *s != NULL ? db_session_query(*s, sql, NULL, &e) : NULL;
+        struct db_result *r = *s != NULL ? db_session_query(*s, sql, params, &e) : NULL;
         if (r != NULL) {
             db_result_free(&r);
             return true;
@@ -46,7 +59,6 @@ static bool ask(struct db_session **s, const char *url, const char *sql)
 /* In the child. A statement asks at most one question of each contact. */
 static void run(const struct world *w, int rate, int64_t count)
 {
-    enum { TICK_MS = 100 };
     struct db_session *s = NULL;
     int64_t next = 1, start_at = clock_mono_ms();
     char sql[256];
@@ -62,9 +74,10 @@ static void run(const struct world *w, int rate, int64_t count)
             poll(NULL, 0, TICK_MS);
             continue;
         }
-        snprintf(sql, sizeof sql, "select faults.ask(%lld, %lld, %d, %s)", (long long)next,
+        snprintf(sql, sizeof sql, "select faults.%s(%lld, %lld, %d, %s)",
+                 w->settings.both_ways ? "ask_by_webhook" : "ask", (long long)next,
                  (long long)(next + batch - 1), w->settings.contacts, w->settings.mixed ? "true" : "false");
-        if (!ask(&s, w->url, sql))
+        if (!commit_for_certain(&s, w->url, sql, NULL))
             break;
         next += batch;
         if (rate > 0)
@@ -82,8 +95,7 @@ void world_load(struct world *w, int rate, int64_t count)
     p->pid = fork();
     if (p->pid != 0)
         return;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    signal(SIGTERM, on_term);
+    helper_begin();
     run(w, rate, count);
     _exit(0);
 }

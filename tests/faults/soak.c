@@ -125,8 +125,9 @@ static void one_fault(struct world *w, long counts[])
 
 bool soak_run(uint64_t seed, int minutes)
 {
-    const struct world_settings settings = {.count = {2, 2}, .contacts = 400, .proxied = true, .mixed = true};
-    const struct expected expected = {.parked = true};
+    const struct world_settings settings = {
+        .count = {2, 2}, .contacts = 404, .proxied = true, .mixed = true, .both_ways = true};
+    const struct expected expected = {.parked = true, .reasons = "(PERMFAIL 30005|uncertain):%"};
     long counts[sizeof FAULTS / sizeof FAULTS[0]] = {0};
     struct world w;
     char name[64];
@@ -134,7 +135,7 @@ bool soak_run(uint64_t seed, int minutes)
     snprintf(name, sizeof name, "soak, seed %llu, %d minutes", (unsigned long long)seed, minutes);
     print_message("%s\n", name);
     world_open(&w, name, &settings);
-    world_load(&w, 150, 0);
+    world_load(&w, 50, 0);
     world_pause(&w, 4000); /* RabbitMQ 3.10 loses a quorum queue that is younger than this and killed */
     for (int64_t end = clock_mono_ms() + minutes * INT64_C(60000); clock_mono_ms() < end;) {
         one_fault(&w, counts);

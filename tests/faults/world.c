@@ -136,6 +136,32 @@ static void run_file(struct world *w, const char *path)
 
 /* --- configuration --- */
 
+/* What stands behind base_url. */
+static const char *const ONE_WAY[] = {
+    "name = \"wa\"; provider = \"wasender\"; channel = \"whatsapp\"; token = \"test-token\"; ", NULL};
+static const char *const BOTH_WAYS[] = {
+    "name = \"wa\"; provider = \"wasender\"; channel = \"whatsapp\"; token = \"test-token\"; "
+    "workspaces = [\"00000000-0000-4000-b000-0000000f4240\"]; ",
+    "name = \"cloud\"; provider = \"whatsapp_cloud\"; channel = \"whatsapp\"; token = \"test-token\"; "
+    "workspaces = [\"00000000-0000-4000-b000-0000000f4241\"]; next = [\"sms\"]; "
+    "options = { phone_number_id = \"106540352242922\"; }; ",
+    "name = \"sms\"; provider = \"twilio\"; channel = \"sms\"; password = \"test-token\"; "
+    "user = \"AC00000000000000000000000000000000\"; from = \"+15005550006\"; ",
+    "name = \"site\"; provider = \"website\"; channel = \"website\"; ", NULL};
+
+static void add_accounts(struct buf *b, const struct world *w)
+{
+    const char *const *accounts = w->settings.both_ways ? BOTH_WAYS : ONE_WAY;
+
+    buf_add_str(b, "channels: { accounts = (\n");
+    for (size_t i = 0; accounts[i] != NULL; i++) {
+        buf_printf(b, "%s  { base_url = \"http://127.0.0.1:%d\"; timeout_ms = 1500; ", i > 0 ? ",\n" : "",
+                   w->account_port);
+        buf_printf(b, "%s}", accounts[i]);
+    }
+    buf_add_str(b, " ); };\n");
+}
+
 static void write_config(struct world *w)
 {
     struct buf b;
@@ -147,12 +173,9 @@ static void write_config(struct world *w)
     buf_printf(&b, "rabbitmq: { hosts = [%s]; vhost = \"%s\"; };\n", hosts ? hosts : broker, w->vhost);
     buf_printf(&b, "database: { url = \"postgresql://postgres@127.0.0.1:%d%s\"; };\n", w->database_port,
                database);
-    buf_add_str(
-        &b, "limits: { jobs_in_flight = 0; jobs_per_minute = 0; contact_per_minute = 0; };\n"
-            "log: { level = \"info\"; format = \"json\"; };\n"
-            "channels: { accounts = ( { name = \"wa\"; provider = \"wasender\"; channel = \"whatsapp\"; ");
-    buf_printf(&b, "base_url = \"http://127.0.0.1:%d\"; token = \"test-token\"; timeout_ms = 1500; } ); };\n",
-               w->account_port);
+    buf_add_str(&b, "limits: { jobs_in_flight = 0; jobs_per_minute = 0; contact_per_minute = 0; };\n"
+                    "log: { level = \"info\"; format = \"json\"; };\n");
+    add_accounts(&b, w);
     file_write(w->config, buf_str(&b));
     buf_fini(&b);
 }
@@ -453,18 +476,23 @@ void world_open(struct world *w, const char *name, const struct world_settings *
     write_config(w);
     migrate(w);
     run_file(w, "tests/faults/verdict.sql");
-    world_int(w, "select faults.make_contacts(%d)", w->settings.contacts);
+    world_int(w, "select 1 from faults.%s(%d)", w->settings.both_ways ? "make_people" : "make_contacts",
+              w->settings.contacts);
     for (enum daemon_kind kind = 0; kind < DAEMON_KINDS; kind++) {
         for (int i = 0; i < w->settings.count[kind]; i++)
             daemon_start(w, kind, i);
     }
     world_await_ready(w);
     agent_start(w);
+    if (w->settings.both_ways) {
+        world_script(w, "{\"rules\": []}");
+        world_report(w);
+    }
 }
 
 void world_close(struct world *w)
 {
-    struct process *helpers[] = {&w->loader, &w->agent, &w->provider, &w->proxy};
+    struct process *helpers[] = {&w->loader, &w->reporter, &w->agent, &w->provider, &w->proxy};
 
     for (enum daemon_kind kind = 0; kind < DAEMON_KINDS; kind++) {
         for (int i = 0; i < w->settings.count[kind]; i++)
@@ -476,14 +504,26 @@ void world_close(struct world *w)
     administrate("drop database if exists", w->database);
 }
 
+/* Behind the script's own rules: some people are not on WhatsApp. */
+#define REFUSED                                                                                              \
+    "{\"match\": {\"path\": \"/v25.0/106540352242922/messages\", \"text\": \"(refused)\"}, \"times\": -1, "  \
+    "\"action\": {\"code\": 131026}}"
+
 void world_script(struct world *w, const char *json)
 {
-    struct buf body;
+    struct buf script, answer;
+    size_t own = strlen(json) - strlen("]}");
 
-    buf_init(&body, 65536);
-    if (web_ask(w->provider_port, "/_control/script", json, &body) != 200)
-        fail_msg("script refused: %s", buf_str(&body));
-    buf_fini(&body);
+    buf_init(&script, 65536);
+    buf_init(&answer, 65536);
+    buf_add(&script, json, own);
+    if (w->settings.both_ways)
+        buf_printf(&script, "%s%s", json[own - 1] == '[' ? "" : ", ", REFUSED);
+    buf_add_str(&script, "]}");
+    if (web_ask(w->provider_port, "/_control/script", buf_str(&script), &answer) != 200)
+        fail_msg("script refused: %s", buf_str(&answer));
+    buf_fini(&script);
+    buf_fini(&answer);
 }
 
 void world_proxy(struct world *w, const char *peer, const char *mode)

@@ -223,25 +223,26 @@ static void settle_doubts(struct pair *p, const char *id)
         sql_run(p, "select agwb.confirm_deliveries(array['%s'], array['receipt %s'])", id, text);
 }
 
-/* SIGKILL at every step of every part. */
+/* SIGKILL at every step of every part; the first one is claimed as it is accepted. */
 static void test_parts_owner_dies_at_every_step(struct pair *p)
 {
-    static const char *const POINTS[] = {"consumer-claimed", "consumer-sending", "consumer-answered",
-                                         "consumer-settled"};
-    char point[64], id[32], taken[1024] = "";
+    static const char *const POINTS[] = {"consumer-accepted:1", "consumer-claimed:1",  "consumer-claimed:2",
+                                         "consumer-sending:1",  "consumer-sending:2",  "consumer-sending:3",
+                                         "consumer-answered:1", "consumer-answered:2", "consumer-answered:3",
+                                         "consumer-settled:1",  "consumer-settled:2",  "consumer-settled:3"};
+    char id[32], taken[1024] = "";
 
     p->timeout_ms = 1000;
     pair_set(p, "consumer.lease_ms=6100");
     pair_set(p, "consumer.uncertain=resend");
     pair_set(p, "consumer.uncertain_wait_ms=1000");
-    for (int i = 0; i < 3 * (int)(sizeof POINTS / sizeof POINTS[0]); i++) {
+    for (int i = 0; i < (int)(sizeof POINTS / sizeof POINTS[0]); i++) {
         snprintf(id, sizeof id, "t%d", i);
-        snprintf(point, sizeof point, "%s:%d", POINTS[i / 3], 1 + i % 3);
-        setenv("AGWB_TEST_CRASH", point, 1);
+        setenv("AGWB_TEST_CRASH", POINTS[i], 1);
         pair_start_consumer_ready(p);
+        unsetenv("AGWB_TEST_CRASH");
         answer_with_three(p, id, i);
         assert_int_equal(process_wait(&p->consumer), 128 + SIGKILL);
-        unsetenv("AGWB_TEST_CRASH");
         pair_start_consumer_ready(p);
         WAIT_UNTIL((settle_doubts(p, id), is_state(p, id, "sent")));
         assert_int_equal(process_end(&p->consumer), 0);
