@@ -15,6 +15,21 @@ int graph_check_version(const struct config_account *a, struct err *e) MUST_CHEC
 /* POST {base_url or Meta's}/{api_version}/{id}/messages with the account's token. */
 void graph_request(struct channel_request *r, const struct config_account *a, const char *id);
 
+/* The codes that every Graph API has: the first lines of an outcome table. */
+#define GRAPH_ERRORS                                                                                         \
+    {0, 0, OUTCOME_AUTH, 0, 0, "authentication failed"},                                                     \
+        {1, 1, OUTCOME_TEMPFAIL, 5, LINE_THRICE, "unknown API error"},                                       \
+        {2, 2, OUTCOME_TEMPFAIL, 5, 0, "service temporarily down"},                                          \
+        {3, 3, OUTCOME_AUTH, 0, 0, "the app may not use this method"},                                       \
+        {4, 4, OUTCOME_THROTTLED, 60, 0, "the app's call rate"},                                             \
+        {10, 10, OUTCOME_AUTH, 0, 0, "permission denied"},                                                   \
+        {100, 100, OUTCOME_PERMFAIL, 0, LINE_OPERATOR, "invalid parameter"},                                 \
+        {190, 190, OUTCOME_AUTH, 0, 0, "the access token has expired or is invalid"},                        \
+        {200, 299, OUTCOME_AUTH, 0, 0, "permission missing"},                                                \
+    {                                                                                                        \
+        368, 368, OUTCOME_AUTH, 0, 0, "blocked for policy violations"                                        \
+    }
+
 struct graph_errors {
     const struct channel_error *lines;
     size_t count;

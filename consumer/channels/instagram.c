@@ -48,22 +48,13 @@ static int build(const struct channel_send *s, struct channel_request *r, struct
 
 /* --- the answer --- */
 
-/* Graph's common codes as WhatsApp's Cloud API has them, then Messenger's own [K]. Those above 1,000,000 are
+/* Graph's common codes, then Messenger's own [K]. Those above 1,000,000 are
  * subcodes, by which one code says several things. */
 static const struct channel_error ERRORS[] = {
-    {0, 0, OUTCOME_AUTH, 0, 0, "authentication failed"},
-    {1, 1, OUTCOME_TEMPFAIL, 5, LINE_THRICE, "unknown API error"},
-    {2, 2, OUTCOME_TEMPFAIL, 5, 0, "service temporarily down"},
-    {3, 3, OUTCOME_AUTH, 0, 0, "the app may not use this method"},
-    {4, 4, OUTCOME_THROTTLED, 60, 0, "the app's call rate"},
-    {10, 10, OUTCOME_AUTH, 0, 0, "permission denied"},
+    GRAPH_ERRORS,
     {17, 17, OUTCOME_THROTTLED, 60, 0, "the user's call rate"},
     {32, 32, OUTCOME_THROTTLED, 60, 0, "the page's call rate"},
     {33, 33, OUTCOME_AUTH, 0, 0, "the account id does not exist"},
-    {100, 100, OUTCOME_PERMFAIL, 0, LINE_OPERATOR, "invalid parameter"},
-    {190, 190, OUTCOME_AUTH, 0, 0, "the access token has expired or is invalid"},
-    {200, 299, OUTCOME_AUTH, 0, 0, "permission missing"},
-    {368, 368, OUTCOME_AUTH, 0, 0, "blocked for policy violations"},
     {551, 551, OUTCOME_PERMFAIL, 0, LINE_UNREACHABLE, "this person is not available"},
     {613, 613, OUTCOME_THROTTLED, 60, 0, "the account's call rate"},
     {1200, 1200, OUTCOME_TEMPFAIL, 5, 0, "temporary failure to send"},

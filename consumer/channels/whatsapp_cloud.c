@@ -123,17 +123,8 @@ static int build(const struct channel_send *s, struct channel_request *r, struct
 
 /* Meta's "Error codes" of the Cloud API. A wait is the first one to try; how often is the retry policy's. */
 static const struct channel_error ERRORS[] = {
-    {0, 0, OUTCOME_AUTH, 0, 0, "authentication failed"},
-    {1, 1, OUTCOME_TEMPFAIL, 5, LINE_THRICE, "unknown API error"},
-    {2, 2, OUTCOME_TEMPFAIL, 5, 0, "service temporarily down"},
-    {3, 3, OUTCOME_AUTH, 0, 0, "the app may not use this method"},
-    {4, 4, OUTCOME_THROTTLED, 60, 0, "the app's call rate"},
-    {10, 10, OUTCOME_AUTH, 0, 0, "permission denied"},
+    GRAPH_ERRORS,
     {33, 33, OUTCOME_AUTH, 0, 0, "the phone number id does not exist"},
-    {100, 100, OUTCOME_PERMFAIL, 0, LINE_OPERATOR, "invalid parameter"},
-    {190, 190, OUTCOME_AUTH, 0, 0, "the access token has expired or is invalid"},
-    {200, 299, OUTCOME_AUTH, 0, 0, "permission missing"},
-    {368, 368, OUTCOME_AUTH, 0, 0, "blocked for policy violations"},
     {80007, 80007, OUTCOME_THROTTLED, 60, 0, "the business account's rate"},
     {130429, 130429, OUTCOME_THROTTLED, 2, 0, "the number's throughput"},
     {130472, 130472, OUTCOME_PERMFAIL, 0, 0, "the user is part of an experiment"},

@@ -188,9 +188,7 @@ static const char *account_hint(const struct webhook_row *row, struct arena *a)
 /* The id of the professional account, as the requests name it. */
 static enum webhook_match is_for(const struct config_account *a, const char *hint)
 {
-    const char *id = config_account_option(a, "account_id", a->from);
-
-    return id == NULL ? WEBHOOK_MATCH_UNKNOWN : strcmp(id, hint) == 0 ? WEBHOOK_MATCH_YES : WEBHOOK_MATCH_NO;
+    return meta_is_for(config_account_option(a, "account_id", a->from), hint);
 }
 
 const struct webhook_provider WEBHOOK_INSTAGRAM = {

@@ -74,3 +74,8 @@ struct json *meta_read(const struct webhook_row *row, const char *object, struct
     json_free(&doc);
     return NULL;
 }
+
+enum webhook_match meta_is_for(const char *id, const char *hint)
+{
+    return id == NULL ? WEBHOOK_MATCH_UNKNOWN : strcmp(id, hint) == 0 ? WEBHOOK_MATCH_YES : WEBHOOK_MATCH_NO;
+}

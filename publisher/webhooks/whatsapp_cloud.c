@@ -276,9 +276,7 @@ static const char *account_hint(const struct webhook_row *row, struct arena *a)
 
 static enum webhook_match is_for(const struct config_account *a, const char *hint)
 {
-    const char *id = config_account_option(a, "phone_number_id", NULL);
-
-    return id == NULL ? WEBHOOK_MATCH_UNKNOWN : strcmp(id, hint) == 0 ? WEBHOOK_MATCH_YES : WEBHOOK_MATCH_NO;
+    return meta_is_for(config_account_option(a, "phone_number_id", NULL), hint);
 }
 
 const struct webhook_provider WEBHOOK_WHATSAPP_CLOUD = {
