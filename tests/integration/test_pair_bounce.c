@@ -23,17 +23,6 @@ static const char *attempts_of(struct pair *p, const char *id)
                     id);
 }
 
-static const char *answer_job(struct pair *p, const char *reply_id, int contact, const char *text)
-{
-    const char *job = job_add(p, contact, "a question");
-    sql_run(p,
-            "update ai_response_queue set status = 'processing', attempts = 1, published_at = now() where id "
-            "= '%s'",
-            job);
-    wire_answer(p, reply_id, job, contact, text);
-    return job;
-}
-
 /* The status webhook of the attempt that sent this part, as the publisher stores it. */
 static void fail_part(struct pair *p, const char *id, int part, const char *code)
 {
@@ -52,7 +41,7 @@ static void send_one(struct pair *p, const char *account, const char *id)
 {
     pair_account(p, account);
     pair_start_consumer_ready(p);
-    answer_job(p, id, 1, "taken");
+    wire_answer_job(p, id, 1, "taken");
     WAIT_UNTIL(is_state(p, id, "sent"));
 }
 
@@ -218,7 +207,7 @@ static void test_bounce_is_settled_once(struct pair *p)
     WAIT_UNTIL(log_count(&p->more[0], "database connected", NULL, NULL) > 0);
     for (int i = 0; i < REPLIES; i++) {
         snprintf(id, sizeof id, "b-%02d", i);
-        answer_job(p, id, i, id);
+        wire_answer_job(p, id, i, id);
     }
     WAIT_UNTIL(sql_int(p, "select count(*) from agwb.deliveries where state = 'sent'") == REPLIES);
     sql_run(

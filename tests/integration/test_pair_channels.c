@@ -35,17 +35,6 @@ static void start(struct pair *p, const char *account)
     pair_start_consumer_ready(p);
 }
 
-static const char *answer_job(struct pair *p, const char *reply_id, int contact, const char *text)
-{
-    const char *job = job_add(p, contact, "a question");
-    sql_run(p,
-            "update ai_response_queue set status = 'processing', attempts = 1, published_at = now() where id "
-            "= '%s'",
-            job);
-    wire_answer(p, reply_id, job, contact, text);
-    return job;
-}
-
 static bool is_state(struct pair *p, const char *id, const char *state)
 {
     return strcmp(sql_text(p, "select state from agwb.deliveries where message_id = '%s'", id), state) == 0;
@@ -143,7 +132,7 @@ static void send_document(struct pair *p, const char *id, int contact)
 static void test_channels_cloud(struct pair *p)
 {
     start(p, CLOUD);
-    answer_job(p, "c-1", 1, TEXT);
+    wire_answer_job(p, "c-1", 1, TEXT);
     assert_sent_with_id(p, "c-1", "wamid.HBgLMTIwMjU1NTAxNDMVAgARGBI00000001AA==");
     assert_request(
         p, 0, CLOUD_PATH,
@@ -188,12 +177,12 @@ static void test_channels_cloud_codes(struct pair *p)
     pair_script(p, "{\"rules\":[{\"match\":{\"text\":\"too late\"},\"action\":{\"code\":131047}},"
                    "{\"match\":{\"text\":\"too many\"},\"action\":{\"code\":131056}},"
                    "{\"match\":{\"text\":\"no token\"},\"action\":{\"code\":190}}]}");
-    answer_job(p, "c-3", 1, "too late");
+    wire_answer_job(p, "c-3", 1, "too late");
     assert_parked(p, "c-3", "permanent", "PERMFAIL 131047: Re-engagement message");
-    answer_job(p, "c-4", 2, "too many");
+    wire_answer_job(p, "c-4", 2, "too many");
     WAIT_UNTIL(has_attempts(p, "c-4", "THROTTLED hold 131056"));
     assert_in_range(wait_ms(p, "c-4"), 3900, 5000);
-    answer_job(p, "c-5", 3, "no token");
+    wire_answer_job(p, "c-5", 3, "no token");
     WAIT_UNTIL(has_attempts(p, "c-5", "AUTH hold 190"));
     WAIT_UNTIL(pair_metric(p->consumer_port, "agwb_circuit_open{account=\"cloud\"}") == 1);
     assert_int_equal(sql_int(p, "select sum(attempts) from agwb.deliveries where state = 'ready'"), 0);
@@ -235,7 +224,7 @@ static void test_channels_twilio_sms(struct pair *p)
 {
     start(p, TWILIO_SMS);
     make_sms_contact(p, 1);
-    answer_job(p, "t-1", 1, TEXT);
+    wire_answer_job(p, "t-1", 1, TEXT);
     assert_sent_with_id(p, "t-1", "SM00000000000000000000000000000001");
     assert_request(
         p, 0, TWILIO_PATH,
@@ -247,7 +236,7 @@ static void test_channels_twilio_sms(struct pair *p)
 static void test_channels_twilio_whatsapp(struct pair *p)
 {
     start(p, TWILIO_WHATSAPP);
-    answer_job(p, "t-2", 1, TEXT);
+    wire_answer_job(p, "t-2", 1, TEXT);
     assert_sent_with_id(p, "t-2", "SM00000000000000000000000000000001");
     assert_request(p, 0, TWILIO_PATH,
                    "To=whatsapp%3A%2B12025550101&From=whatsapp%3A%2B15005550006&Body=" TEXT_FORM);
@@ -264,9 +253,9 @@ static void test_channels_twilio_codes(struct pair *p)
     start(p, TWILIO_WHATSAPP);
     pair_script(p, "{\"rules\":[{\"match\":{\"text\":\"opted out\"},\"action\":{\"code\":21610}},"
                    "{\"match\":{\"text\":\"bad number\"},\"action\":{\"code\":21211}}]}");
-    answer_job(p, "t-4", 1, "opted out");
+    wire_answer_job(p, "t-4", 1, "opted out");
     assert_parked(p, "t-4", "permanent", "PERMFAIL 21610: Attempt to send to unsubscribed recipient");
-    answer_job(p, "t-5", 2, "bad number");
+    wire_answer_job(p, "t-5", 2, "bad number");
     assert_parked(p, "t-5", "permanent", "PERMFAIL 21211: The 'To' number +********143 is not a valid");
 }
 
@@ -275,8 +264,8 @@ static void test_channels_twilio_throttled(struct pair *p)
     start(p, TWILIO_WHATSAPP);
     pair_script(p, "{\"rules\":[{\"match\":{\"text\":\"slowly\"},\"action\":{\"code\":20429}},"
                    "{\"match\":{\"text\":\"queue full\"},\"action\":{\"code\":21611}}]}");
-    answer_job(p, "t-6", 1, "slowly");
-    answer_job(p, "t-7", 2, "queue full");
+    wire_answer_job(p, "t-6", 1, "slowly");
+    wire_answer_job(p, "t-7", 2, "queue full");
     WAIT_UNTIL(has_attempts(p, "t-6", "THROTTLED hold 20429, DELIVERED done 201"));
     WAIT_UNTIL(has_attempts(p, "t-7", "THROTTLED hold 21611"));
     assert_in_range(wait_ms(p, "t-7"), 299000, 301000);
@@ -287,7 +276,7 @@ static void test_channels_twilio_throttled(struct pair *p)
 static void test_channels_evolution(struct pair *p)
 {
     start(p, QR("instance = \"my shop\";"));
-    answer_job(p, "e-1", 1, TEXT);
+    wire_answer_job(p, "e-1", 1, TEXT);
     assert_sent_with_id(p, "e-1", "BAE5000000000001");
     assert_request(p, 0, "/message/sendText/my shop", "{\"number\":\"12025550101\",\"text\":\"" TEXT "\"}");
     send_document(p, "e-2", 2);
@@ -307,7 +296,7 @@ static void test_channels_evolution(struct pair *p)
 static void test_channels_evolution_lost_phone(struct pair *p)
 {
     start(p, QR("instance = \"closed\";"));
-    answer_job(p, "e-4", 1, "hello?");
+    wire_answer_job(p, "e-4", 1, "hello?");
     WAIT_UNTIL(has_attempts(p, "e-4", "AUTH hold 500"));
     WAIT_UNTIL(pair_metric(p->consumer_port, "agwb_circuit_open{account=\"qr\"}") == 1);
     assert_int_equal(wire_count(p, "wb_parked"), 0);
@@ -316,7 +305,7 @@ static void test_channels_evolution_lost_phone(struct pair *p)
 static void test_channels_waha(struct pair *p)
 {
     start(p, QR("preset = \"waha\";"));
-    answer_job(p, "w-1", 1, TEXT);
+    wire_answer_job(p, "w-1", 1, TEXT);
     assert_sent_with_id(p, "w-1", "true_12025550101@c.us_3EB000000001");
     assert_request(p, 0, "/api/sendText",
                    "{\"session\":\"default\",\"chatId\":\"12025550101@c.us\",\"text\":\"" TEXT "\"}");
@@ -327,16 +316,16 @@ static void test_channels_waha(struct pair *p)
         "{\"session\":\"default\",\"chatId\":\"12025550102@c.us\",\"caption\":\"the bill\",\"file\":{"
         "\"mimetype\":\"application/pdf\",\"filename\":\"b.pdf\",\"url\":\"https://example.com/b.pdf\"}}");
     pair_script(p, "{\"rules\":[{\"action\":{\"status\":400}},{\"action\":{\"status\":422}}]}");
-    answer_job(p, "w-3", 3, "bad");
+    wire_answer_job(p, "w-3", 3, "bad");
     assert_parked(p, "w-3", "permanent", "PERMFAIL 400: Bad Request");
-    answer_job(p, "w-4", 4, "starting");
+    wire_answer_job(p, "w-4", 4, "starting");
     WAIT_UNTIL(has_attempts(p, "w-4", "AUTH hold 422"));
 }
 
 static void test_channels_openwa(struct pair *p)
 {
     start(p, QR("preset = \"openwa\"; instance = \"s1\"; text_path = \"/{instance}/sendText\";"));
-    answer_job(p, "o-1", 1, TEXT);
+    wire_answer_job(p, "o-1", 1, TEXT);
     assert_sent_with_id(p, "o-1", "true_12025550101@c.us_3EB000000001");
     assert_request(p, 0, "/s1/sendText", "{\"args\":{\"to\":\"12025550101@c.us\",\"content\":\"" TEXT "\"}}");
     send_document(p, "o-2", 2);
@@ -346,9 +335,9 @@ static void test_channels_openwa(struct pair *p)
                    "b.pdf\",\"filename\":\"b.pdf\","
                    "\"caption\":\"the bill\"}}");
     pair_script(p, "{\"rules\":[{\"action\":{\"status\":500}},{\"action\":{\"status\":401}}]}");
-    answer_job(p, "o-3", 3, "broken");
+    wire_answer_job(p, "o-3", 3, "broken");
     WAIT_UNTIL(has_attempts(p, "o-3", "TEMPFAIL retry 500"));
-    answer_job(p, "o-4", 4, "no key");
+    wire_answer_job(p, "o-4", 4, "no key");
     WAIT_UNTIL(has_attempts(p, "o-4", "AUTH hold 401"));
 }
 

@@ -29,17 +29,6 @@ static const char *attempts_of(struct pair *p, const char *id)
         id);
 }
 
-static const char *answer_job(struct pair *p, const char *reply_id, int contact, const char *text)
-{
-    const char *job = job_add(p, contact, "a question");
-    sql_run(p,
-            "update ai_response_queue set status = 'processing', attempts = 1, published_at = now() where id "
-            "= '%s'",
-            job);
-    wire_answer(p, reply_id, job, contact, text);
-    return job;
-}
-
 /* A Graph answer with this code. */
 #define REFUSAL(code)                                                                                        \
     "\"action\":{\"status\":400,\"body\":\"{\\\"error\\\":{\\\"code\\\":" code                               \
@@ -71,7 +60,7 @@ static void assert_parked(struct pair *p, const char *id, const char *error)
 static void test_next_unreachable_goes_by_sms(struct pair *p)
 {
     start(p, CLOUD("\"window:template\", \"sms\"", TEMPLATE), "131026");
-    answer_job(p, "n-1", 1, "by another way");
+    wire_answer_job(p, "n-1", 1, "by another way");
     WAIT_UNTIL(is_state(p, "n-1", "sent"));
     assert_string_equal(attempts_of(p, "n-1"), "cloud PERMFAIL next, sms DELIVERED done");
     assert_int_equal(
@@ -87,7 +76,7 @@ static void test_next_unreachable_goes_by_sms(struct pair *p)
     assert_int_equal(pair_requests(p), 2);
     assert_int_equal(sql_int(p, "select count(*) from usage_logs where kind = 'sms_message'"), 1);
     assert_int_equal(job_count(p, "status = 'complete'"), 1);
-    answer_job(p, "n-2", 1, "the first way is tried again");
+    wire_answer_job(p, "n-2", 1, "the first way is tried again");
     WAIT_UNTIL(is_state(p, "n-2", "sent"));
     assert_string_equal(attempts_of(p, "n-2"), "cloud DELIVERED done");
 }
@@ -98,7 +87,7 @@ static void test_next_closed_window_sends_the_template(struct pair *p)
     struct buf line;
 
     start(p, CLOUD("\"window:template\", \"sms\"", TEMPLATE), "131047");
-    answer_job(p, "n-1", 1, "first\\n\\n\\tsecond");
+    wire_answer_job(p, "n-1", 1, "first\\n\\n\\tsecond");
     WAIT_UNTIL(is_state(p, "n-1", "sent"));
     assert_string_equal(attempts_of(p, "n-1"), "cloud PERMFAIL next, cloud DELIVERED done");
     assert_int_equal(log_count(&p->consumer, "delivery attempt", "next", "template"), 1);
@@ -118,7 +107,7 @@ static void test_next_refused_template_goes_on(struct pair *p)
                "{\"rules\":[{" ONLY_CLOUD
                ",\"times\":1," REFUSAL("131047") "},"
                                                  "{" ONLY_CLOUD ",\"times\":1," REFUSAL("132015") "}]}");
-    answer_job(p, "n-1", 1, "in the end");
+    wire_answer_job(p, "n-1", 1, "in the end");
     WAIT_UNTIL(is_state(p, "n-1", "sent"));
     assert_string_equal(attempts_of(p, "n-1"),
                         "cloud PERMFAIL next, cloud PERMFAIL next, sms DELIVERED done");
@@ -132,7 +121,7 @@ static void test_next_refused_template_goes_on(struct pair *p)
 static void test_next_end_of_the_chain_is_parked(struct pair *p)
 {
     start(p, CLOUD("\"window:sms\"", ""), "131026");
-    answer_job(p, "n-1", 1, "nobody there");
+    wire_answer_job(p, "n-1", 1, "nobody there");
     assert_parked(p, "n-1", "PERMFAIL 131026");
     assert_string_equal(attempts_of(p, "n-1"), "cloud PERMFAIL park");
     WAIT_UNTIL(job_count(p, "status = 'failed'") == 1);
@@ -148,7 +137,7 @@ static void test_next_last_step_fails(struct pair *p)
     pair_start_consumer_ready(p);
     pair_script(p, "{\"rules\":[{" ONLY_CLOUD ",\"times\":1,\"action\":{\"code\":131026}},"
                    "{\"times\":1,\"action\":{\"status\":400}}]}");
-    answer_job(p, "n-1", 1, "not today");
+    wire_answer_job(p, "n-1", 1, "not today");
     WAIT_UNTIL(sql_int(p, "select count(*) from agwb.deliveries where copied_at is not null") == 1);
     assert_string_equal(attempts_of(p, "n-1"), "cloud PERMFAIL next, sms PERMFAIL park");
     assert_int_equal(
@@ -167,8 +156,8 @@ static void test_next_frees_the_lane(struct pair *p)
     pair_start_consumer_ready(p);
     pair_script(p, "{\"rules\":[{\"match\":{\"path\":\"/v25.0/106540352242922/messages\",\"text\":\"first\"},"
                    "\"times\":1,\"action\":{\"code\":131026,\"delay_ms\":300}}]}");
-    answer_job(p, "n-1", 1, "first");
-    answer_job(p, "n-2", 1, "second");
+    wire_answer_job(p, "n-1", 1, "first");
+    wire_answer_job(p, "n-2", 1, "second");
     WAIT_UNTIL(is_state(p, "n-1", "sent") && is_state(p, "n-2", "sent"));
     assert_string_equal(attempts_of(p, "n-1"), "cloud PERMFAIL next, sms DELIVERED done");
     assert_string_equal(attempts_of(p, "n-2"), "cloud DELIVERED done");
@@ -203,13 +192,13 @@ static void test_next_needs_an_address(struct pair *p)
 static void test_next_opted_out_is_remembered(struct pair *p)
 {
     start(p, CLOUD("\"sms\"", ""), "131050");
-    answer_job(p, "n-1", 1, "buy this");
+    wire_answer_job(p, "n-1", 1, "buy this");
     assert_parked(p, "n-1", "PERMFAIL 131050");
     assert_int_equal(sql_int(p,
                              "select count(*) from customer_profiles where opted_out_at is not null and id = "
                              "test.id(1, 1)"),
                      1);
-    answer_job(p, "n-2", 1, "and this");
+    wire_answer_job(p, "n-2", 1, "and this");
     WAIT_UNTIL(is_state(p, "n-2", "cancelled"));
     assert_int_equal(pair_requests(p), 1);
 }
@@ -217,7 +206,7 @@ static void test_next_opted_out_is_remembered(struct pair *p)
 static void test_next_opted_out_by_an_explicit_step(struct pair *p)
 {
     start(p, CLOUD("\"opted-out:sms\"", ""), "131050");
-    answer_job(p, "n-1", 1, "by sms then");
+    wire_answer_job(p, "n-1", 1, "by sms then");
     WAIT_UNTIL(is_state(p, "n-1", "sent"));
     assert_string_equal(attempts_of(p, "n-1"), "cloud PERMFAIL next, sms DELIVERED done");
     assert_int_equal(sql_int(p, "select count(*) from customer_profiles where opted_out_at is not null"), 0);

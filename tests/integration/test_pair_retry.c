@@ -41,18 +41,6 @@ static int64_t least_wait_ms(struct pair *p, const char *id)
                    id);
 }
 
-/* A job of contact n that was published, and its reply. */
-static const char *answer_job(struct pair *p, const char *reply_id, int contact, const char *text)
-{
-    const char *job = job_add(p, contact, "a question");
-    sql_run(p,
-            "update ai_response_queue set status = 'processing', attempts = 1, published_at = now() where id "
-            "= '%s'",
-            job);
-    wire_answer(p, reply_id, job, contact, text);
-    return job;
-}
-
 static void assert_parked(struct pair *p, const char *id, const char *job, const char *reason,
                           const char *error)
 {
@@ -94,7 +82,7 @@ static void test_retry_ladder_ends_in_parked(struct pair *p)
 {
     start_with_short_ladder(p);
     pair_script(p, "{\"rules\":[{\"times\":-1,\"action\":{\"status\":503}}]}");
-    const char *job = answer_job(p, "t-1", 1, "never");
+    const char *job = wire_answer_job(p, "t-1", 1, "never");
     assert_parked(p, "t-1", job, "exhausted", "TEMPFAIL 503");
     assert_string_equal(attempts_of(p, "t-1"), "TEMPFAIL retry, TEMPFAIL retry, TEMPFAIL park");
     assert_true(least_wait_ms(p, "t-1") >= 149);
@@ -108,7 +96,7 @@ static void test_retry_succeeds_on_the_ladder(struct pair *p)
 {
     start_with_short_ladder(p);
     pair_script(p, "{\"rules\":[{\"times\":2,\"action\":{\"status\":500}}]}");
-    answer_job(p, "t-2", 1, "third time lucky");
+    wire_answer_job(p, "t-2", 1, "third time lucky");
     WAIT_UNTIL(is_state(p, "t-2", "sent"));
     assert_string_equal(attempts_of(p, "t-2"), "TEMPFAIL retry, TEMPFAIL retry, DELIVERED done");
     assert_int_equal(pair_requests(p), 3);
@@ -124,7 +112,7 @@ static void test_retry_throttled_uses_no_attempt(struct pair *p)
     pair_set(p, "retry.delivery.tries=1");
     pair_start_consumer_ready(p);
     pair_script(p, "{\"rules\":[{\"times\":1,\"action\":{\"status\":429,\"retry_after_s\":1}}]}");
-    answer_job(p, "t-3", 1, "slowly");
+    wire_answer_job(p, "t-3", 1, "slowly");
     WAIT_UNTIL(is_state(p, "t-3", "sent"));
     assert_string_equal(attempts_of(p, "t-3"), "THROTTLED hold, DELIVERED done");
     assert_in_range(least_wait_ms(p, "t-3"), 1000, PATIENCE_MS);
@@ -139,14 +127,14 @@ static void test_retry_permanent_parks_at_once(struct pair *p)
     pair_script(p,
                 "{\"rules\":[{\"match\":{\"text\":\"invalid\"},\"times\":-1,\"action\":{\"status\":422}},"
                 "{\"match\":{\"text\":\"refused\"},\"times\":-1,\"action\":{\"fault\":\"success_false\"}}]}");
-    const char *invalid = answer_job(p, "t-4", 1, "invalid");
+    const char *invalid = wire_answer_job(p, "t-4", 1, "invalid");
     assert_parked(p, "t-4", invalid, "permanent", "PERMFAIL 422");
-    const char *refused = answer_job(p, "t-5", 2, "refused");
+    const char *refused = wire_answer_job(p, "t-5", 2, "refused");
     assert_parked(p, "t-5", refused, "permanent", "PERMFAIL 200: The number is not on WhatsApp");
     assert_string_equal(attempts_of(p, "t-4"), "PERMFAIL park");
     assert_string_equal(attempts_of(p, "t-5"), "PERMFAIL park");
     assert_int_equal(pair_requests(p), 2);
-    answer_job(p, "t-6", 1, "the lane goes on");
+    wire_answer_job(p, "t-6", 1, "the lane goes on");
     WAIT_UNTIL(is_state(p, "t-6", "sent"));
 }
 
@@ -160,12 +148,12 @@ static void test_retry_refused_account_holds(struct pair *p)
     pair_script(
         p,
         "{\"rules\":[{\"match\":{\"path\":\"/api/send-message\"},\"times\":1,\"action\":{\"status\":401}}]}");
-    answer_job(p, "t-7", 1, "held");
+    wire_answer_job(p, "t-7", 1, "held");
     WAIT_UNTIL(pair_requests(p) == 1 && is_state(p, "t-7", "ready"));
     assert_int_equal(counted_attempts(p, "t-7"), 0);
     assert_true(pair_metric(p->consumer_port, "agwb_circuit_open{account=\"wa\"}") == 1);
-    answer_job(p, "t-8", 2, "behind it");
-    answer_job(p, "t-9", 9, "another account");
+    wire_answer_job(p, "t-8", 2, "behind it");
+    wire_answer_job(p, "t-9", 9, "another account");
     WAIT_UNTIL(is_state(p, "t-9", "sent"));
     assert_string_equal(state_of(p, "t-7"), "ready");
     assert_string_equal(state_of(p, "t-8"), "ready");
@@ -192,7 +180,7 @@ static void test_retry_renamed_account_holds(struct pair *p)
     pair_account(p, WASENDER[0]);
     pair_start_consumer_ready(p);
     pair_script(p, "{\"rules\":[{\"times\":1,\"action\":{\"status\":429,\"retry_after_s\":1}}]}");
-    answer_job(p, "t-r", 1, "waits");
+    wire_answer_job(p, "t-r", 1, "waits");
     WAIT_UNTIL(pair_requests(p) == 1 && is_state(p, "t-r", "ready"));
     for (int renamed = 1; renamed >= 0; renamed--) {
         process_end(&p->consumer);
@@ -230,7 +218,7 @@ static void test_retry_uncertain_is_parked_after_one_request(struct pair *p)
                  FAULTS[i]);
         snprintf(id, sizeof id, "%s", FAULTS[i]);
         pair_script(p, script);
-        const char *job = answer_job(p, id, i, FAULTS[i]);
+        const char *job = wire_answer_job(p, id, i, FAULTS[i]);
         assert_parked(p, id, job, "uncertain", "uncertain: UNCERTAIN");
         assert_string_equal(attempts_of(p, id), "UNCERTAIN reconcile");
         assert_int_equal(pair_requests(p), i + 1);
@@ -250,7 +238,7 @@ static void test_retry_uncertain_is_resent_by_policy(struct pair *p)
     pair_set(p, "consumer.uncertain_wait_ms=300");
     pair_start_consumer_ready(p);
     pair_script(p, "{\"rules\":[{\"times\":1,\"action\":{\"fault\":\"reset_after_request\"}}]}");
-    answer_job(p, "again", 1, "may come twice");
+    wire_answer_job(p, "again", 1, "may come twice");
     WAIT_UNTIL(is_state(p, "again", "sent"));
     assert_string_equal(attempts_of(p, "again"), "UNCERTAIN reconcile, DELIVERED done");
     assert_int_equal(pair_requests(p), 2);
@@ -266,7 +254,7 @@ static void test_retry_owner_killed_in_its_attempt(struct pair *p)
     pair_set(p, "consumer.uncertain_wait_ms=100");
     pair_start_consumer_ready(p);
     pair_script(p, "{\"rules\":[{\"times\":1,\"action\":{\"delay_ms\":5000}}]}");
-    const char *job = answer_job(p, "killed", 1, "did it leave");
+    const char *job = wire_answer_job(p, "killed", 1, "did it leave");
     WAIT_UNTIL(pair_requests(p) == 1);
     process_kill(&p->consumer);
     assert_string_equal(state_of(p, "killed"), "sending");
@@ -282,9 +270,9 @@ static void test_retry_keeps_a_contacts_order(struct pair *p)
 {
     start_with_short_ladder(p);
     pair_script(p, "{\"rules\":[{\"match\":{\"text\":\"first\"},\"times\":2,\"action\":{\"status\":500}}]}");
-    answer_job(p, "o-1", 1, "first");
-    answer_job(p, "o-2", 1, "second");
-    answer_job(p, "o-3", 2, "elsewhere");
+    wire_answer_job(p, "o-1", 1, "first");
+    wire_answer_job(p, "o-2", 1, "second");
+    wire_answer_job(p, "o-3", 2, "elsewhere");
     WAIT_UNTIL(is_state(p, "o-1", "sent") && is_state(p, "o-2", "sent") && is_state(p, "o-3", "sent"));
     assert_string_equal(sql_text(p, "select string_agg(message_id, ' ' order by settled_at) from "
                                     "agwb.deliveries where message_id <> 'o-3'"),

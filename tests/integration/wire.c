@@ -1,6 +1,8 @@
 /* See wire.h. */
 #include "wire.h"
 
+#include "rows.h"
+
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,6 +168,17 @@ static int answer_one(struct broker_session *s, struct err *e)
         rc = -1;
     wire_free(&request);
     return rc;
+}
+
+const char *wire_answer_job(struct pair *p, const char *message_id, int contact, const char *text)
+{
+    const char *job = job_add(p, contact, "a question");
+    sql_run(p,
+            "update ai_response_queue set status = 'processing', attempts = 1, published_at = now() where id "
+            "= '%s'",
+            job);
+    wire_answer(p, message_id, job, contact, text);
+    return job;
 }
 
 bool wire_agent_step(struct pair *p)

@@ -28,6 +28,8 @@ void wire_forget(struct pair *p);
 const char *wire_reply(const char *message_id, const char *original, const char *number, const char *text);
 /* wire_reply to contact n's number, published to wb_queue. */
 void wire_answer(struct pair *p, const char *message_id, const char *original, int contact, const char *text);
+/* A job of contact n that counts as published, and its wire_answer. The job's id; lives as sql_text's. */
+const char *wire_answer_job(struct pair *p, const char *message_id, int contact, const char *text);
 
 /* Plays the agent for one request: takes it from ag_queue, publishes the answer ("answer to TEXT", id
  * "re-REQUEST", always the same bytes for a request), acks it. True when there was one; a broker that is away
