@@ -1,6 +1,7 @@
 /* The growing byte buffer. */
 #include "base/buf.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,6 +99,79 @@ void buf_printf(struct buf *b, const char *fmt, ...)
     va_end(args);
 }
 
+void buf_add_int(struct buf *b, int64_t value)
+{
+    char text[20]; /* the digits of INT64_MIN and its sign */
+    char *at = text + sizeof text;
+    uint64_t left = value < 0 ? -(uint64_t)value : (uint64_t)value;
+
+    do {
+        *--at = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (value < 0)
+        *--at = '-';
+    buf_add(b, at, (size_t)(text + sizeof text - at));
+}
+
+/* Nearly every number that is written is a time in milliseconds that was read in microseconds. */
+static bool add_thousandths(struct buf *b, double value)
+{
+    enum { LARGEST = 1000000 }; /* has 9 digits as thousandths */
+    char text[] = ".000";
+    size_t digits = 3;
+
+    if (!(value >= 0 && value < LARGEST))
+        return false;
+    int64_t thousandths = llround(value * 1000);
+    if (fabs(value * 1000 - (double)thousandths) > 1e-9 || (thousandths == 0 && signbit(value)))
+        return false; /* has more than three decimals */
+    buf_add_int(b, thousandths / 1000);
+    for (int64_t left = thousandths % 1000, at = 3; at > 0; at--, left /= 10)
+        text[at] = (char)('0' + left % 10);
+    while (digits > 0 && text[digits] == '0')
+        digits--;
+    if (digits > 0)
+        buf_add(b, text, digits + 1);
+    return true;
+}
+
+void buf_add_real(struct buf *b, double value)
+{
+    if (!isfinite(value))
+        buf_add_str(b, "null");
+    else if (!add_thousandths(b, value))
+        buf_printf(b, "%.9g", value);
+}
+
+/* Eight bytes at once: true when all are plain. In each byte the top bit tells: of the byte itself, or of a
+ * difference that became negative. */
+static bool is_plain_8(const char *bytes)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t v;
+    memcpy(&v, bytes, sizeof v);
+    uint64_t below_space = v - ones * 0x20;
+    uint64_t is_quote = (v ^ ones * '"') - ones;
+    uint64_t is_escape = (v ^ ones * '\\') - ones;
+    return ((v | below_space | is_quote | is_escape) & ones * 0x80) == 0;
+}
+
+static bool is_plain(unsigned char c)
+{
+    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+}
+
+size_t json_plain_prefix(const char *bytes, size_t len)
+{
+    size_t at = 0;
+    while (len - at >= 8 && is_plain_8(bytes + at))
+        at += 8;
+    while (at < len && is_plain((unsigned char)bytes[at]))
+        at++;
+    return at;
+}
+
 static void add_json_escape(struct buf *b, unsigned char c)
 {
     static const char hex[] = "0123456789abcdef";
@@ -124,7 +198,7 @@ void buf_add_json_str(struct buf *b, const char *s, size_t len)
 {
     buf_add_char(b, '"');
     size_t copied = 0;
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = json_plain_prefix(s, len); i < len; i++) {
         unsigned char c = (unsigned char)s[i];
         if (c >= 0x20 && c != '"' && c != '\\')
             continue;

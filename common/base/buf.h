@@ -26,9 +26,14 @@ void buf_add(struct buf *b, const void *bytes, size_t len);
 void buf_add_str(struct buf *b, const char *s); /* NULL adds nothing */
 void buf_add_char(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void buf_add_int(struct buf *b, int64_t value);
+/* As JSON has it, with up to 9 significant digits and no trailing zeros; "null" unless finite. */
+void buf_add_real(struct buf *b, double value);
 /* A JSON string with its quotes: escapes ", \ and control characters; other bytes as they are (must be
  * UTF-8). */
 void buf_add_json_str(struct buf *b, const char *s, size_t len);
+/* How many bytes from the beginning on stand in a JSON string as they are: ASCII but ", \ and controls. */
+size_t json_plain_prefix(const char *bytes, size_t len);
 /* Big-endian integers, for binary formats. */
 void buf_add_u16(struct buf *b, uint16_t v);
 void buf_add_u32(struct buf *b, uint32_t v);

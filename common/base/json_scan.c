@@ -263,32 +263,11 @@ static int scan_multibyte(struct scan *s)
     return 0;
 }
 
-/* Eight bytes at once: true when all are STRING_PLAIN. In each byte the top bit tells: of the byte itself, or
- * of a difference that became negative. */
-static bool is_plain_8(const char *bytes)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101);
-    uint64_t v;
-    memcpy(&v, bytes, sizeof v);
-    uint64_t below_space = v - ones * 0x20;
-    uint64_t is_quote = (v ^ ones * '"') - ones;
-    uint64_t is_escape = (v ^ ones * '\\') - ones;
-    return ((v | below_space | is_quote | is_escape) & ones * 0x80) == 0;
-}
-
-static void skip_plain(struct scan *s)
-{
-    while (s->len - s->at >= 8 && is_plain_8(s->bytes + s->at))
-        s->at += 8;
-    while (s->at < s->len && string_bytes[(unsigned char)s->bytes[s->at]] == STRING_PLAIN)
-        s->at++;
-}
-
 /* From behind the opening quote to behind the closing one. */
 static int scan_string(struct scan *s)
 {
     for (;;) {
-        skip_plain(s);
+        s->at += json_plain_prefix(s->bytes + s->at, s->len - s->at);
         if (s->at == s->len)
             return fault(s, "the string has no end");
         int rc = 0;

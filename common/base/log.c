@@ -3,7 +3,6 @@
 #include "base/log.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,20 +180,6 @@ static bool is_bare(const char *s)
 
 /* --- lines --------------------------------------------------------------------------------------- */
 
-static void add_real(double value)
-{
-    char text[32];
-    snprintf(text, sizeof text, "%.9g", value);
-    buf_add_str(&out.lines, isfinite(value) ? text : "null");
-}
-
-static void add_int(int64_t value)
-{
-    char text[24];
-    snprintf(text, sizeof text, "%lld", (long long)value);
-    buf_add_str(&out.lines, text);
-}
-
 static void add_key(const char *key)
 {
     if (out.json) {
@@ -221,10 +206,10 @@ static void add_field(const struct log_field *f)
             add_quoted(f->str);
         break;
     case LOG_FIELD_INT:
-        add_int(f->i);
+        buf_add_int(&out.lines, f->i);
         break;
     case LOG_FIELD_REAL:
-        add_real(f->real);
+        buf_add_real(&out.lines, f->real);
         break;
     case LOG_FIELD_BOOL:
         buf_add_str(&out.lines, f->flag ? "true" : "false");
@@ -336,7 +321,7 @@ void log_flush(void)
     size_t done = out.cut ? 0 : write_all(out.lines.data, out.lines.len);
     out.cut = out.cut || (done > 0 && out.lines.data[done - 1] != '\n');
     out.dropped += count_lines(out.lines.data + done, out.lines.len - done);
-    if (count_lines(out.lines.data, done) == 0)
+    if (memchr(out.lines.data, '\n', done) == NULL)
         out.dropped += out.told; /* nobody has read that count */
     out.told = 0;
     buf_clear(&out.lines);

@@ -1,4 +1,6 @@
 /* The bounded buffer: what fits, what does not, and that a failure stays. */
+#include <math.h>
+#include <stdio.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -103,6 +105,75 @@ static void test_buf_printf_long(void **state)
     }
 }
 
+static void test_buf_int(void **state)
+{
+    static const int64_t VALUES[] = {0, 7, -7, 10, 99, 100, INT64_MAX, INT64_MIN, INT64_MIN + 1};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof VALUES / sizeof VALUES[0]; i++) {
+        char wanted[32];
+        struct buf b;
+        buf_init(&b, sizeof wanted);
+        snprintf(wanted, sizeof wanted, "%lld", (long long)VALUES[i]);
+        buf_add_int(&b, VALUES[i]);
+        expect(&b, wanted);
+        buf_fini(&b);
+    }
+}
+
+/* As "%.9g", whichever way a number takes. */
+static void expect_real(double value)
+{
+    char wanted[32];
+    struct buf b;
+    buf_init(&b, sizeof wanted);
+    snprintf(wanted, sizeof wanted, "%.9g", value);
+    buf_add_real(&b, value);
+    expect(&b, wanted);
+    buf_fini(&b);
+}
+
+static void test_buf_real(void **state)
+{
+    static const double VALUES[] = {
+        0.0,        -0.0,   0.1,  0.0004,      0.0005, 0.001,     0.9995, 0.9999, 1e-9,       1.2345678,
+        12.3456789, 99.999, -1.5, 1e6 - 0.001, 1e6,    1234567.8, 1e15,   1e300,  0.30000001, 0.1 + 0.2};
+    struct buf b;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof VALUES / sizeof VALUES[0]; i++)
+        expect_real(VALUES[i]);
+    for (int64_t us = 0; us < 3000000; us += 37)
+        expect_real((double)us / 1000);
+    for (int64_t us = 999000000; us < 1000002000; us += 13)
+        expect_real((double)us / 1000);
+    for (int i = 1; i < 2000; i++) /* more than three decimals, as differences of times may have */
+        expect_real((double)i * 1.00001 - (double)i);
+    buf_init(&b, 100);
+    buf_add_real(&b, INFINITY);
+    buf_add_real(&b, -INFINITY);
+    buf_add_real(&b, NAN);
+    expect(&b, "nullnullnull");
+    buf_fini(&b);
+}
+
+/* Every byte at every place of the eight that are looked at together, and behind them. */
+static void test_buf_json_plain_prefix(void **state)
+{
+    char text[20];
+
+    (void)state;
+    for (int byte = 0; byte < 256; byte++) {
+        bool plain = byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
+        for (size_t at = 0; at < sizeof text; at++) {
+            memset(text, 'x', sizeof text);
+            text[at] = (char)byte;
+            assert_int_equal(json_plain_prefix(text, sizeof text), plain ? sizeof text : at);
+            assert_int_equal(json_plain_prefix(text, at), at);
+        }
+    }
+}
+
 static void test_buf_json_str(void **state)
 {
     (void)state;
@@ -169,6 +240,9 @@ int main(void)
         cmocka_unit_test(test_buf_failure_stays_until_clear),
         cmocka_unit_test(test_buf_huge_length_does_not_wrap),
         cmocka_unit_test(test_buf_printf_long),
+        cmocka_unit_test(test_buf_int),
+        cmocka_unit_test(test_buf_real),
+        cmocka_unit_test(test_buf_json_plain_prefix),
         cmocka_unit_test(test_buf_json_str),
         cmocka_unit_test(test_buf_integers_are_big_endian),
         cmocka_unit_test(test_buf_consume),
