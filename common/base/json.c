@@ -166,7 +166,7 @@ static const struct json_node *member_named(const struct json_node *object, cons
     if (json_kind_of(object) != JSON_OBJECT)
         return NULL;
     for (const cJSON *m = item_of(object)->child; m != NULL; m = m->next)
-        if (strncmp(m->string, key, len) == 0 && m->string[len] == '\0')
+        if (m->string[0] == key[0] && strncmp(m->string, key, len) == 0 && m->string[len] == '\0')
             return node_of(m);
     return NULL;
 }
