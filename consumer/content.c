@@ -21,6 +21,12 @@ static void meter_add(struct meter *m, const char *text, size_t len)
 
     m->bytes += len;
     while (text < end) {
+        size_t plain = sms_plain_prefix(text, (size_t)(end - text));
+        m->units += plain;
+        sms_meter_add_plain(&m->sms, plain);
+        text += plain;
+        if (text == end)
+            break;
         uint32_t c = utf8_next(&text);
         m->units += c > 0xffff ? 2 : 1;
         sms_meter_add(&m->sms, c);

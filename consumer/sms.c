@@ -10,40 +10,33 @@ static const uint16_t BASIC[] = {0xa1,  0xa3,  0xa4,  0xa5,  0xa7,  0xbf,  0xc4,
                                  0xe8,  0xe9,  0xec,  0xf1,  0xf2,  0xf6,  0xf8,  0xf9,  0xfc, 0x393,
                                  0x394, 0x398, 0x39b, 0x39e, 0x3a0, 0x3a3, 0x3a6, 0x3a8, 0x3a9};
 
-static size_t septets_of_ascii(uint32_t c)
-{
-    switch (c) {
-    case '\n':
-    case '\r':
-        return 1;
-    case '\f':
-    case '^':
-    case '{':
-    case '}':
-    case '\\':
-    case '[':
-    case '~':
-    case ']':
-    case '|':
-        return 2;
-    case '`':
-        return 0;
-    default:
-        return c >= 0x20 && c < 0x7f ? 1 : 0;
-    }
-}
+/* clang-format off */
+static const unsigned char ASCII_SEPTETS[128] = {
+    ['\n'] = 1, ['\r'] = 1, [' ' ... 'Z'] = 1, ['_'] = 1, ['a' ... 'z'] = 1,
+    ['\f'] = 2, ['^'] = 2, ['{'] = 2, ['}'] = 2, ['\\'] = 2, ['['] = 2, ['~'] = 2, [']'] = 2, ['|'] = 2,
+};
+/* clang-format on */
 
 size_t sms_septets(uint32_t c)
 {
     enum { EURO = 0x20ac };
 
     if (c < 0x80)
-        return septets_of_ascii(c);
+        return ASCII_SEPTETS[c];
     for (size_t i = 0; i < sizeof BASIC / sizeof BASIC[0]; i++) {
         if (BASIC[i] == c)
             return 1;
     }
     return c == EURO ? 2 : 0;
+}
+
+size_t sms_plain_prefix(const char *text, size_t len)
+{
+    size_t at = 0;
+
+    while (at < len && (unsigned char)text[at] < 0x80 && ASCII_SEPTETS[(unsigned char)text[at]] == 1)
+        at++;
+    return at;
 }
 
 /* An escaped character or a surrogate pair is not divided between segments. */
@@ -64,6 +57,26 @@ void sms_meter_add(struct sms_meter *m, uint32_t c)
     m->is_ucs2 = m->is_ucs2 || septets == 0;
     count_add(&m->gsm, septets, GSM_SEGMENT);
     count_add(&m->ucs2, c > 0xffff ? 2 : 1, UCS2_SEGMENT);
+}
+
+/* `count` of the smallest size. */
+static void count_add_ones(struct sms_count *n, size_t count, size_t segment)
+{
+    size_t room = n->segments > 0 ? segment - n->fill : 0;
+
+    if (count <= room) {
+        n->fill += count;
+    } else {
+        n->segments += (count - room + segment - 1) / segment;
+        n->fill = (count - room - 1) % segment + 1;
+    }
+    n->total += count;
+}
+
+void sms_meter_add_plain(struct sms_meter *m, size_t count)
+{
+    count_add_ones(&m->gsm, count, GSM_SEGMENT);
+    count_add_ones(&m->ucs2, count, UCS2_SEGMENT);
 }
 
 static size_t segments_of(const struct sms_count *n, size_t single)

@@ -22,11 +22,17 @@ struct sms_meter {
     bool is_ucs2; /* a character is not in GSM-7; gsm no longer counts */
 };
 void sms_meter_add(struct sms_meter *m, uint32_t c);
+/* The same for `count` characters of one septet each. */
+void sms_meter_add_plain(struct sms_meter *m, size_t count);
 /* Of the characters so far: 0 for none. More characters never make it fewer. */
 size_t sms_meter_segments(const struct sms_meter *m);
 
 /* Of a text known to be UTF-8. */
 size_t sms_segments(const char *text);
+
+/* How many bytes from the beginning on are characters of one septet: ASCII but those of the extension table.
+ */
+size_t sms_plain_prefix(const char *text, size_t len);
 
 /* 1; 2 for those of the extension table; 0: not in GSM-7. */
 size_t sms_septets(uint32_t c);

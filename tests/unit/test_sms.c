@@ -73,6 +73,42 @@ static void test_sms_segments(void **state)
     buf_fini(&b);
 }
 
+/* Many at once count as each by itself, behind whatever came before. */
+static void test_sms_meter_many_at_once(void **state)
+{
+    static const uint32_t BEFORE[] = {0, 'a', 0x20ac, 0x1f600, 0x416};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(BEFORE); i++) {
+        for (size_t prefix = 0; prefix < 160; prefix += 13) {
+            for (size_t count = 0; count < 700; count++) {
+                struct sms_meter one = {0}, many = {0};
+                for (size_t n = 0; BEFORE[i] && n < prefix; n++) {
+                    sms_meter_add(&one, BEFORE[i]);
+                    sms_meter_add(&many, BEFORE[i]);
+                }
+                for (size_t n = 0; n < count; n++)
+                    sms_meter_add(&one, 'x');
+                sms_meter_add_plain(&many, count);
+                assert_memory_equal(&one.gsm, &many.gsm, sizeof one.gsm);
+                assert_memory_equal(&one.ucs2, &many.ucs2, sizeof one.ucs2);
+            }
+        }
+    }
+}
+
+static void test_sms_plain_prefix(void **state)
+{
+    (void)state;
+    for (uint32_t c = 1; c < 0x80; c++) {
+        char text[] = {'a', (char)c, 'b'};
+        assert_int_equal(sms_plain_prefix(text, sizeof text), sms_septets(c) == 1 ? 3 : 1);
+    }
+    assert_int_equal(sms_plain_prefix("a" EURO, 4), 1);
+    assert_int_equal(sms_plain_prefix("abc", 2), 2);
+    assert_int_equal(sms_plain_prefix("", 0), 0);
+}
+
 static void test_sms_alphabet(void **state)
 {
     size_t basic = 0, beyond_ascii = 0, extended = 0;
@@ -164,7 +200,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sms_segments),          cmocka_unit_test(test_sms_alphabet),
         cmocka_unit_test(test_sms_meter_never_falls), cmocka_unit_test(test_sms_plain),
-        cmocka_unit_test(test_sms_plain_is_cheaper),
+        cmocka_unit_test(test_sms_plain_is_cheaper),  cmocka_unit_test(test_sms_meter_many_at_once),
+        cmocka_unit_test(test_sms_plain_prefix),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
