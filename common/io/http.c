@@ -168,6 +168,7 @@ struct http *http_new(struct loop *l, const char *user_agent)
     LIST_INIT(&h->idle);
     LIST_INIT(&h->mails);
     driver_init(&h->driver, l, on_progress, h);
+    h->driver.written = http_request_push;
     return h;
 }
 

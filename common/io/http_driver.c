@@ -52,7 +52,6 @@ static void on_sockets(void *arg, int events)
 
 static int on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 {
-    (void)easy;
     struct driver *d = arg;
     if (what == CURL_POLL_REMOVE) {
         epoll_ctl(d->sockets, EPOLL_CTL_DEL, fd, NULL);
@@ -63,6 +62,8 @@ static int on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *arg, v
                                  .data.fd = fd};
     if (epoll_ctl(d->sockets, known == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &wanted) != 0)
         log_error("http socket not watched", log_int("errno", errno)); /* its request ends by its deadline */
+    if (what == CURL_POLL_IN && d->written != NULL)
+        d->written(easy, fd);
     curl_multi_assign(d->multi, fd, d); /* anything but NULL: known from now on, until it is removed */
     return 0;
 }

@@ -19,6 +19,7 @@ struct driver {
     struct loop_watch *watch;    /* of that set */
     void (*progress)(void *arg); /* something may have completed; never within libcurl's own callbacks */
     void *arg;
+    void (*written)(CURL *easy, int fd); /* all that was to be written has been; or NULL */
 };
 void driver_init(struct driver *d, struct loop *l, void (*progress)(void *arg), void *arg);
 /* The easy handles must be out of it. */
@@ -37,6 +38,7 @@ struct transfer {              /* an HTTP request */
     bool answer_cut;
     bool was_attempted;
     bool public_only, blocked;
+    bool is_plain;                     /* no TLS */
     int64_t started_us, first_byte_us; /* monotonic; 0 = not yet */
     char text[CURL_ERROR_SIZE];
     http_done_fn *done;
@@ -66,6 +68,7 @@ bool http_has_control(const char *s);
 int http_request_check(const struct http_request *r, struct err *e) MUST_CHECK;
 void http_request_set(struct transfer *t, const struct http_request *r);
 bool http_has_left(const struct transfer *t);
+void http_request_push(CURL *easy, int fd); /* driver.written */
 /* A request that misses an option for want of memory must not leave. */
 void http_set_or_end(CURLcode rc);
 /* What holds for requests and mails: TLS is verified, no proxy, no redirects; and the time to connect. */

@@ -36,6 +36,7 @@ static struct {
     atomic_int answers;
     pthread_mutex_t lock;
     char last[4096]; /* the last request */
+    int last_reads;  /* in how many pieces it came */
 } server;
 
 struct peer {
@@ -67,8 +68,9 @@ static void answer(int fd, const char *text)
 static bool hear(struct peer *p)
 {
     size_t need = 0;
+    int reads = 0;
     p->len = 0;
-    for (;;) {
+    for (;; reads++) {
         ssize_t n = recv(p->fd, p->bytes + p->len, sizeof p->bytes - 1 - p->len, 0);
         if (n <= 0)
             return false;
@@ -85,6 +87,7 @@ static bool hear(struct peer *p)
     }
     pthread_mutex_lock(&server.lock);
     memcpy(server.last, p->bytes, p->len + 1);
+    server.last_reads = reads + 1;
     pthread_mutex_unlock(&server.lock);
     atomic_fetch_add(&server.requests, 1);
     p->served++;

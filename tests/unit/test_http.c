@@ -100,6 +100,18 @@ static void test_http_large_body_is_whole(void **state)
     assert_int_equal(o.body_len, 3000);
 }
 
+/* Head and body wake a server once, on a new connection and on one that was used before. */
+static void test_http_leaves_in_one_piece(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct http_request r = request_to(url_of("/echo"));
+        r.body_len = strlen(r.body);
+        assert_int_equal(get(&r).fate, HTTP_ANSWERED);
+        assert_int_equal(server.last_reads, 1);
+    }
+}
+
 static void test_http_statuses_and_retry_after(void **state)
 {
     (void)state;
@@ -543,6 +555,7 @@ int main(void)
         TEST(test_http_request_as_sent),
         TEST(test_http_methods),
         TEST(test_http_large_body_is_whole),
+        TEST(test_http_leaves_in_one_piece),
         TEST(test_http_statuses_and_retry_after),
         TEST(test_http_lost_answers_are_uncertain),
         TEST(test_http_timeout_after_send_is_uncertain),
