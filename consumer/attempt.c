@@ -93,32 +93,35 @@ static double span(double from, double to)
     return from >= 0 && to >= from ? to - from : -1;
 }
 
-static void add_stage(char *out, size_t size, const char *name, double ms)
+static void add_stage(struct buf *out, const char *name, double ms)
 {
-    size_t used = strlen(out);
-
-    if (ms >= 0 && used < size)
-        snprintf(out + used, size - used, "%s\"%s\":%.3f", used > 1 ? "," : "", name, ms);
+    if (ms < 0)
+        return;
+    buf_add_str(out, out->len > 1 ? ",\"" : "\"");
+    buf_add_str(out, name);
+    buf_add_str(out, "\":");
+    buf_add_real(out, ms);
 }
 
 /* The delay by stage: where the time of a late reply was lost. */
 static void write_timings(struct attempt *a, const struct http_timing *t)
 {
-    char *out = a->settlement.timings;
-    size_t size = sizeof a->settlement.timings - 1; /* one for the closing brace */
+    struct settlement *s = &a->settlement;
+    /* in place, and one byte less: for the NUL */
+    struct buf out = {.data = s->timings, .cap = sizeof s->timings, .limit = sizeof s->timings - 1};
     double queue_ms = a->published_ms > 0 ? (double)(a->accepted_ms - a->published_ms) : -1;
 
-    snprintf(out, size, "{");
-    add_stage(out, size, "queue", queue_ms);
-    add_stage(out, size, "lane", span((double)a->due_ms, (double)a->settlement.started_ms));
-    add_stage(out, size, "database", a->claim_ms);
+    buf_add_char(&out, '{');
+    add_stage(&out, "queue", queue_ms);
+    add_stage(&out, "lane", span((double)a->due_ms, (double)s->started_ms));
+    add_stage(&out, "database", a->claim_ms);
     if (t) {
-        add_stage(out, size, "connect", t->tls_ms > 0 ? t->tls_ms : t->connect_ms);
-        add_stage(out, size, "answer", span(t->sent_ms, t->first_byte_ms));
-        add_stage(out, size, "total", t->total_ms);
+        add_stage(&out, "connect", t->tls_ms > 0 ? t->tls_ms : t->connect_ms);
+        add_stage(&out, "answer", span(t->sent_ms, t->first_byte_ms));
+        add_stage(&out, "total", t->total_ms);
     }
-    out[strlen(out) + 1] = '\0';
-    out[strlen(out)] = '}';
+    buf_add_char(&out, '}');
+    (void)buf_str(&out);
 }
 
 static struct log_field stage(const char *name, double ms)
@@ -411,6 +414,9 @@ out:
 static void take_traceparent(struct attempt *a, const char *headers_json)
 {
     struct err ignored;
+
+    if (!strstr(headers_json, "traceparent"))
+        return;
     struct json *doc = json_parse(headers_json, strlen(headers_json), &ignored);
     const char *value = doc ? json_str(json_member(json_root(doc), "traceparent")) : NULL;
 
