@@ -169,8 +169,9 @@ bool dispatch_is_cut_off(const struct dispatch *d)
 
 static void add_ended(struct dispatch *d, const struct settlement *s)
 {
-    struct ended *n = xcalloc(1, sizeof *n);
+    struct ended *n = xrealloc(NULL, 1, sizeof *n);
 
+    n->next = NULL;
     n->settlement = *s;
     if (d->tail)
         d->tail->next = n;
@@ -356,15 +357,18 @@ static bool may_claim(const struct dispatch *d)
            loop_now_ms(d->deps.loop) >= d->retry_at;
 }
 
-int dispatch_lend(struct dispatch *d, struct ledger_ask *ask, const char **skip, size_t skip_max)
+int dispatch_lend(struct dispatch *d, struct ledger_ask *ask, const char **skip, bool may_wait)
 {
-    ask->slots = may_claim(d) && !has_limits(d->deps.config) ? free_slots(d) : 0;
-    if (ask->slots == 0)
+    ask->slots = 0;
+    if (!may_claim(d) || has_limits(d->deps.config))
         return 0;
+    ask->slots = free_slots(d);
+    if (ask->slots == 0)
+        return may_wait ? -1 : 0;
     if (d->claiming || d->wanted)
         return -1;
     begin_claim(d, ask);
-    ask->skip_count = circuits_down(d->circuits, skip, skip_max);
+    ask->skip_count = circuits_down(d->circuits, skip, CONFIG_MAX_ACCOUNTS);
     d->lent = ask->slots;
     d->late = xrealloc(d->late, ask->slots, sizeof *d->late);
     return 0;

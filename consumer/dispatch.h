@@ -36,9 +36,10 @@ void dispatch_wake(struct dispatch *d);  /* something may be due */
 void dispatch_turn(struct dispatch *d);
 
 /* Lends the free slots to an acceptance, which may claim for them; until dispatch_end_lent() nothing else is
- * claimed. 0 and a filled ask (perhaps without slots); -1: a claim is under way or its turn, ask again in a
- * later turn. `skip` has room for `skip_max` accounts and must live as long as the ask. */
-int dispatch_lend(struct dispatch *d, struct ledger_ask *ask, const char **skip, size_t skip_max) MUST_CHECK;
+ * claimed. 0 and a filled ask (perhaps without slots); -1: ask again in a later turn, for a claim is under
+ * way or its turn, or with may_wait since all slots are taken. `skip` has room for CONFIG_MAX_ACCOUNTS and
+ * must live as long as the ask. */
+int dispatch_lend(struct dispatch *d, struct ledger_ask *ask, const char **skip, bool may_wait) MUST_CHECK;
 /* Starts what the acceptance claimed. */
 void dispatch_start_lent(struct dispatch *d, const struct ledger_claim *claim);
 /* The acceptance has ended; e: without an answer, and nobody knows what it claimed. */

@@ -16,7 +16,14 @@
 #include "domain/contact.h"
 #include "domain/families.h"
 
-enum { BATCH_MAX = 100, RETRY_MS = 500, HEADERS_LIMIT = 16 * 1024 };
+enum {
+    BATCH_MAX = 100,
+    RETRY_MS = 500,
+    HEADERS_LIMIT = 16 * 1024,
+    /* How long a reply may wait for a free slot, to be claimed with its acceptance: without one it takes a
+     * claim of its own later. Attempts that end soon free slots sooner. */
+    PATIENCE_MS = 20,
+};
 
 enum arrival_state { ARRIVAL_WAITING = 0, ARRIVAL_BATCHED, ARRIVAL_FAILING, ARRIVAL_PARKING, ARRIVAL_DONE };
 
@@ -25,6 +32,7 @@ struct arrival {
     struct receive *owner;
     enum arrival_state state;
     uint64_t epoch, tag;
+    int64_t arrived_at;  /* monotonic ms */
     struct arena *arena; /* owns all below */
     struct reply *reply;
     char *body;
@@ -46,8 +54,14 @@ struct receive {
     size_t batch_count; /* > 0: an accept is under way */
     size_t batch_limit; /* halved when a batch has a row at fault, until it stands alone */
     int64_t retry_at;   /* after a failed accept: monotonic ms */
+    struct loop_timer *patience;
     struct log_gate gate;
 };
+
+static void on_patience_end(void *arg)
+{
+    (void)arg; /* the turn that follows looks */
+}
 
 struct receive *receive_new(const struct receive_deps *deps)
 {
@@ -55,6 +69,7 @@ struct receive *receive_new(const struct receive_deps *deps)
 
     r->deps = *deps;
     r->batch_limit = BATCH_MAX;
+    r->patience = loop_timer_new(deps->loop, on_patience_end, r);
     return r;
 }
 
@@ -74,6 +89,7 @@ void receive_free(struct receive **r)
         next = a->next;
         arrival_free(a);
     }
+    loop_timer_free(&(*r)->patience);
     free(*r);
     *r = NULL;
 }
@@ -160,6 +176,7 @@ static struct arrival *arrival_new(struct receive *r, const struct broker_delive
     a->owner = r;
     a->epoch = d->epoch;
     a->tag = d->delivery_tag;
+    a->arrived_at = loop_now_ms(r->deps.loop);
     a->arena = arena_new();
     a->body_len = d->body_len;
     a->body = arena_dup(a->arena, d->body, d->body_len);
@@ -456,16 +473,37 @@ static bool is_in_batch(const struct receive *r, const char *message_id)
     return false;
 }
 
+static int64_t patience_left_ms(const struct receive *r)
+{
+    const struct arrival *a = r->head;
+
+    while (a && a->state != ARRIVAL_WAITING)
+        a = a->next;
+    return a ? a->arrived_at + PATIENCE_MS - loop_now_ms(r->deps.loop) : 0;
+}
+
+/* With slots to claim for, no more than those: what follows has others in a moment. */
+static size_t batch_size(const struct receive *r, const struct ledger_ask *ask)
+{
+    return ask->slots > 0 && ask->slots < r->batch_limit ? ask->slots : r->batch_limit;
+}
+
 static void start_batch(struct receive *r)
 {
     struct ledger_arrival items[BATCH_MAX];
     const struct ledger_arrival *list[BATCH_MAX];
     const char *skip[CONFIG_MAX_ACCOUNTS];
     struct ledger_ask ask = {.skip = skip};
+    int64_t patience_ms = patience_left_ms(r);
+    size_t limit;
 
-    if (dispatch_lend(r->deps.dispatch, &ask, skip, CONFIG_MAX_ACCOUNTS) != 0)
+    if (dispatch_lend(r->deps.dispatch, &ask, skip, patience_ms > 0) != 0) {
+        if (patience_ms > 0)
+            loop_timer_start(r->patience, patience_ms);
         return;
-    for (struct arrival *a = r->head; a && r->batch_count < r->batch_limit; a = a->next) {
+    }
+    limit = batch_size(r, &ask);
+    for (struct arrival *a = r->head; a && r->batch_count < limit; a = a->next) {
         if (a->state != ARRIVAL_WAITING || is_in_batch(r, a->reply->message_id))
             continue;
         items[r->batch_count] = (struct ledger_arrival){.reply = a->reply,
