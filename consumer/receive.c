@@ -21,8 +21,11 @@ enum {
     RETRY_MS = 500,
     HEADERS_LIMIT = 16 * 1024,
     /* How long a reply may wait for a free slot, to be claimed with its acceptance: without one it takes a
-     * claim of its own later. Attempts that end soon free slots sooner. */
-    PATIENCE_MS = 20,
+     * row of its lane, and a claim later. */
+    PATIENCE_MS = 100,
+    /* But acceptance must not fall behind the queue, whose TTL would kill what merely waits its turn: replies
+     * older than this part of the TTL do not wait. */
+    PATIENCE_TTL_PART = 4,
 };
 
 enum arrival_state { ARRIVAL_WAITING = 0, ARRIVAL_BATCHED, ARRIVAL_FAILING, ARRIVAL_PARKING, ARRIVAL_DONE };
@@ -473,13 +476,22 @@ static bool is_in_batch(const struct receive *r, const char *message_id)
     return false;
 }
 
+/* As the queue's replies come in order, the first one's age is the queue's. */
+static bool is_queue_short(const struct receive *r, const struct arrival *a)
+{
+    int64_t sent_at = a->reply->timestamp_ms;
+
+    return sent_at > 0 &&
+           clock_wall_ms() - sent_at < r->deps.config->topology.webhook_ttl_ms / PATIENCE_TTL_PART;
+}
+
 static int64_t patience_left_ms(const struct receive *r)
 {
     const struct arrival *a = r->head;
 
     while (a && a->state != ARRIVAL_WAITING)
         a = a->next;
-    return a ? a->arrived_at + PATIENCE_MS - loop_now_ms(r->deps.loop) : 0;
+    return a && is_queue_short(r, a) ? a->arrived_at + PATIENCE_MS - loop_now_ms(r->deps.loop) : 0;
 }
 
 /* With slots to claim for, no more than those: what follows has others in a moment. */
