@@ -2,7 +2,10 @@
 #include "io/http_private.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/arena.h"
@@ -32,6 +35,45 @@ static int on_timer_wanted(CURLM *multi, long delay_ms, void *arg)
     return 0;
 }
 
+/* --- sockets --- */
+static struct socket_watch *watch_of(struct driver *d, int fd)
+{
+    size_t need = (size_t)fd + 1;
+
+    if (need > d->watch_count) {
+        d->watches = xrealloc(d->watches, need, sizeof *d->watches);
+        memset(d->watches + d->watch_count, 0, (need - d->watch_count) * sizeof *d->watches);
+        d->watch_count = need;
+    }
+    return &d->watches[fd];
+}
+
+static void watch_set(struct driver *d, int fd, uint32_t events)
+{
+    struct socket_watch *w = watch_of(d, fd);
+    int op = events == 0 ? EPOLL_CTL_DEL : w->set == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+
+    if (events != w->set &&
+        epoll_ctl(d->sockets, op, fd, &(struct epoll_event){.events = events, .data.fd = fd}) != 0)
+        log_error("http socket not watched", log_int("errno", errno)); /* its request ends by its deadline */
+    w->set = events;
+}
+
+curl_socket_t driver_open(struct driver *d, const struct curl_sockaddr *a)
+{
+    curl_socket_t fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+
+    if (fd != CURL_SOCKET_BAD)
+        *watch_of(d, fd) = (struct socket_watch){.is_kept = true};
+    return fd;
+}
+
+int driver_close(void *driver, curl_socket_t fd)
+{
+    *watch_of(driver, fd) = (struct socket_watch){0}; /* closing takes it out of the set */
+    return close(fd);
+}
+
 /* All of libcurl's sockets stand in one epoll set, which is the only descriptor that the loop sees: their
  * interests change with every request, and the loop's own watches are dearer to change. */
 static void on_sockets(void *arg, int events)
@@ -41,30 +83,32 @@ static void on_sockets(void *arg, int events)
     (void)events;
     int running, count = epoll_wait(d->sockets, ready, READY_SOCKETS, 0);
     for (int i = 0; i < count; i++) {
+        int fd = ready[i].data.fd;
         uint32_t is = ready[i].events;
+        if (watch_of(d, fd)->wanted == 0) { /* an idle connection, which the server has closed */
+            watch_set(d, fd, 0);
+            continue;
+        }
         if (is & (EPOLLERR | EPOLLHUP))
             is |= EPOLLIN | EPOLLOUT; /* let it read what came before, and find out itself */
         int mask = (is & EPOLLIN ? CURL_CSELECT_IN : 0) | (is & EPOLLOUT ? CURL_CSELECT_OUT : 0);
-        curl_multi_socket_action(d->multi, ready[i].data.fd, mask, &running);
+        curl_multi_socket_action(d->multi, fd, mask, &running);
     }
     d->progress(d->arg);
 }
 
-static int on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
+static int on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
     struct driver *d = arg;
-    if (what == CURL_POLL_REMOVE) {
-        epoll_ctl(d->sockets, EPOLL_CTL_DEL, fd, NULL);
-        return 0;
-    }
-    struct epoll_event wanted = {.events = (what & CURL_POLL_IN ? EPOLLIN : 0u) |
-                                           (what & CURL_POLL_OUT ? EPOLLOUT : 0u),
-                                 .data.fd = fd};
-    if (epoll_ctl(d->sockets, known == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &wanted) != 0)
-        log_error("http socket not watched", log_int("errno", errno)); /* its request ends by its deadline */
+    struct socket_watch *w = watch_of(d, fd);
+    (void)socket_arg;
+    w->wanted = what == CURL_POLL_REMOVE
+                    ? 0
+                    : (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
+    if (w->wanted != 0 || !w->is_kept)
+        watch_set(d, fd, w->wanted);
     if (what == CURL_POLL_IN && d->written != NULL)
         d->written(easy, fd);
-    curl_multi_assign(d->multi, fd, d); /* anything but NULL: known from now on, until it is removed */
     return 0;
 }
 
@@ -95,4 +139,5 @@ void driver_fini(struct driver *d)
     loop_watch_free(&d->watch);
     close(d->sockets);
     loop_timer_free(&d->timer);
+    free(d->watches);
 }

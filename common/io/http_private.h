@@ -12,16 +12,27 @@
 enum { DEFAULT_ANSWER_BYTES = 256 * 1024, BODY_LIMIT_BYTES = 64 * 1024 * 1024 };
 
 /* --- http_driver.c: a multi handle on the loop --- */
+struct socket_watch {     /* of one descriptor */
+    bool is_kept;         /* driver_open() made it: it stays in the set while nobody waits for it */
+    uint32_t set, wanted; /* epoll's events: those in the set, and those that libcurl asked for */
+};
+
 struct driver {
     CURLM *multi;
-    struct loop_timer *timer;    /* libcurl's next one */
-    int sockets;                 /* an epoll set: see on_sockets */
+    struct loop_timer *timer;     /* libcurl's next one */
+    int sockets;                  /* an epoll set: see on_sockets */
+    struct socket_watch *watches; /* by descriptor */
+    size_t watch_count;
     struct loop_watch *watch;    /* of that set */
     void (*progress)(void *arg); /* something may have completed; never within libcurl's own callbacks */
     void *arg;
     void (*written)(CURL *easy, int fd); /* all that was to be written has been; or NULL */
 };
 void driver_init(struct driver *d, struct loop *l, void (*progress)(void *arg), void *arg);
+/* Connections that last: the kernel is told of them once, not twice a request. What is opened here must be
+ * closed here; both are libcurl's to call. */
+curl_socket_t driver_open(struct driver *d, const struct curl_sockaddr *a);
+int driver_close(void *driver, curl_socket_t fd);
 /* The easy handles must be out of it. */
 void driver_fini(struct driver *d);
 
