@@ -2,7 +2,7 @@
 
 import statistics
 
-from verdict import median
+from verdict import QUIET, median
 
 COSTS = [("own_ms", "daemon", "#2f6d5b"), ("pg_ms", "PostgreSQL", "#4a7fb5"), ("broker_ms", "RabbitMQ", "#d98c3f")]
 PANELS = [
@@ -99,6 +99,9 @@ def draw(results, path):
     body = [*grid(tops[0], RATE_TOP, RATE_FOOT, right), *grid(tops[1], COST_TOP, COST_FOOT, right), *legend(),
             text(LEFT - 60, 68, "messages a second: median, least and most of the rounds", 12, "start", GREY),
             text(LEFT - 60, 308, "CPU milliseconds for 1,000 messages", 12, "start", GREY)]
+    disturbed = max(r["disturbed"] for _, named in PANELS for _, part in named for r in results.get(part, []))
+    if disturbed > QUIET:
+        body.append(text(right, COST_FOOT + 48, f"others used up to {disturbed:.0%} of the machine", 12, "end", "#b03030"))
     x = LEFT
     for title, points in panels:
         body += panel(x, title, points, tops)

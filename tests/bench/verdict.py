@@ -102,7 +102,7 @@ def why_not(gate, known, wild):
         return f"others used {statistics.median(d for _, d in known):.0%} of the machine"
     if wild:
         return "the servers alone vary too much"
-    sides = {gate.holds(v, gate.gate) for v in quiet}
+    sides = {gate.holds(v, gate.gate) for v in quiet} if gate.gate is not None else ()
     if len(sides) > 1 and max(quiet) > CLOSE * min(quiet):
         return "the rounds disagree"
     return None
@@ -116,13 +116,13 @@ def judge_gate(gate, results, wild):
     middle = statistics.median(values)
     judged = {"what": gate.what, "unit": gate.unit, "gate": gate.gate, "aim": gate.aim, "at_least": gate.at_least, "value": middle,
               "least": min(values), "most": max(values), "rounds": [{"value": v, "disturbed": d} for v, d in known]}
-    if gate.gate is None:
-        return judged | {"verdict": "reported"}
-    if gate.steady: # one duplicate in one round is one too many
-        middle = max(values)
     reason = None if gate.steady else why_not(gate, known, wild)
+    if gate.gate is None:
+        return judged | {"verdict": "reported"} | ({"why": reason} if reason else {})
     if reason:
         return judged | {"verdict": "not judged", "why": reason}
+    if gate.steady:  # one duplicate in one round is one too many
+        middle = max(values)
     word = "aim reached" if gate.holds(middle, gate.aim) else "holds" if gate.holds(middle, gate.gate) else "MISSED"
     return judged | {"verdict": word}
 
