@@ -187,7 +187,7 @@ check-valgrind: deps ## most unit tests under valgrind; T="name..." picks some
 	@$(MAKE) --no-print-directory -j$$(nproc) $(UNIT)
 	@BUILD=$(BUILD) sh tests/valgrind.sh $(T)
 
-# ROUNDS=1 takes 4 minutes on a quiet machine with 2 cores. bench.py's own exit status: 0 all gates hold, 1 one is missed, 3 something could not be
+# bench.py's own exit status: 0 all gates hold, 1 one is missed, 3 something could not be
 # judged; make's is 2 for both, its last line names it.
 ROUNDS ?= 3
 .PHONY: bench

@@ -463,7 +463,7 @@ PARTS = {
     "consume 50 ms, 10": (lambda: consume(800, 10, 50), False),
     "consume 50 ms, 100": (lambda: consume(6000, 100, 50), False),
     "consume 50 ms, 500": (lambda: consume(15000, 500, 50), False),
-    "cluster": (with_cluster, False),
+    "cluster": (with_cluster, True),
     "idle": (idle, True),
     "plans": (plans, True),
 }
@@ -486,7 +486,7 @@ def main():
     options = parser.parse_args()
     if options.in_cluster:
         return run_in_cluster()
-    wanted = options.only.split(",") if options.only else [""]
+    wanted = [w for w in options.only.split(",") if w] if options.only else [""]
     parts = [p for p in PARTS if any(p.startswith(w) for w in wanted)]
     begun = time.monotonic()
     prepare()
