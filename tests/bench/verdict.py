@@ -184,5 +184,6 @@ def conclude(judged, results, rounds):
     elif open_:
         print(f"TOO NOISY: {open_} gates could not be judged, nothing follows from this run; run it again on a quiet machine")
     else:
-        print("all gates hold")
+        gates = sum(g["gate"] is not None for g in judged)
+        print("all gates hold" if gates == sum(g.gate is not None for g in GATES) else f"the {gates} gates of these parts hold, the others were not measured")
     return 1 if missed else 3 if open_ else 0
