@@ -11,7 +11,8 @@
 static const char USAGE[] =
     "usage: bench sink DELAY_MS\n"
     "       bench pump QUEUE COUNT WINDOW BYTES\n"
-    "       bench replies FIRST COUNT\n"
+    "       bench replies FIRST COUNT [jobs]\n"
+    "       bench drain QUEUE COUNT\n"
     "       bench web PORT COUNT IN_FLIGHT\n"
     "       bench rows COUNT BATCH\n"
     "       bench latency COUNT\n"
@@ -43,8 +44,10 @@ static int run(int argc, char **argv, struct err *e)
         return err_set(e, ERR_USAGE, 0, "AGWB_TEST_AMQP and AGWB_TEST_DATABASE_URL are not set");
     if (argc == 6 && strcmp(argv[1], "pump") == 0)
         return pump_run(amqp, argv[2], n[3], n[4], n[5], e);
-    if (argc == 4 && strcmp(argv[1], "replies") == 0)
-        return replies_run(amqp, n[2], n[3], e);
+    if ((argc == 4 || argc == 5) && strcmp(argv[1], "replies") == 0)
+        return replies_run(amqp, n[2], n[3], argc == 5 && strcmp(argv[4], "jobs") == 0, e);
+    if (argc == 4 && strcmp(argv[1], "drain") == 0)
+        return drain_run(amqp, argv[2], n[3], e);
     if (argc == 4 && strcmp(argv[1], "rows") == 0)
         return rows_run(url, n[2], n[3], e);
     if (argc == 3 && strcmp(argv[1], "latency") == 0)

@@ -131,25 +131,30 @@ int pump_run(const char *amqp, const char *queue, int64_t count, int64_t window,
 }
 
 static int64_t reply_first;
+static bool replies_for_jobs;
 
 static void write_reply(struct buf *b, int64_t n)
 {
     int64_t contact = reply_first + n;
 
+    buf_printf(b, "{\"messageId\":\"bench-%" PRId64 "\",", contact);
+    if (replies_for_jobs)
+        buf_printf(b, "\"originalMessageId\":\"00000000-0000-4000-8000-%012" PRId64 "\",", contact);
     buf_printf(b,
-               "{\"messageId\":\"bench-%" PRId64 "\",\"timestamp\":%" PRId64
+               "\"timestamp\":%" PRId64
                ",\"status\":\"success\",\"contact\":{\"phoneNumber\":\"+1202%07" PRId64 "\"},"
                "\"response\":{\"type\":\"text\",\"text\":\"",
-               contact, clock_wall_ms() / 1000, 5000000 + contact % 4000000);
+               clock_wall_ms() / 1000, 5000000 + contact % 4000000);
     for (int i = 0; i < 24; i++)
         buf_add_str(b, "An answer of the usual length. ");
     buf_add_str(b, "\"},\"agentMetadata\":{\"processingTime\":1.5,\"tokensUsed\":120}}");
 }
 
-int replies_run(const char *amqp, int64_t first, int64_t count, struct err *e)
+int replies_run(const char *amqp, int64_t first, int64_t count, bool for_jobs, struct err *e)
 {
     struct pump p = {.queue = "wb_queue", .write = write_reply, .end = count, .window = 1000};
 
     reply_first = first;
+    replies_for_jobs = for_jobs;
     return run(&p, amqp, e);
 }

@@ -37,6 +37,7 @@ struct sink {
     int epoll, listener, stop;
     int64_t delay_ms;
     uint64_t taken;
+    struct distinct *recipients;
     struct client_list waiting; /* all wait equally long: the first is due first */
 };
 
@@ -51,7 +52,8 @@ static void client_close(struct sink *s, struct client *c)
 static bool answer(struct sink *s, struct client *c, bool is_count)
 {
     char body[96], text[256];
-    int body_len = is_count ? snprintf(body, sizeof body, "{\"count\":%" PRIu64 "}", s->taken)
+    int body_len = is_count ? snprintf(body, sizeof body, "{\"count\":%" PRIu64 ",\"distinct\":%" PRIu64 "}",
+                                       s->taken, distinct_count(s->recipients))
                             : snprintf(body, sizeof body,
                                        "{\"success\":true,\"data\":{\"msgId\":%" PRIu64
                                        ",\"jid\":\"+12025550143\",\"status\":\"in_progress\"}}",
@@ -76,12 +78,22 @@ static size_t whole_request(const struct client *c)
     return c->len >= whole ? whole : 0;
 }
 
+static void note_recipient(struct sink *s, const struct client *c)
+{
+    const char *to = strstr(c->data, "\"to\":\"");
+    if (to)
+        distinct_add(s->recipients, to + 6, strcspn(to + 6, "\""));
+}
+
 static bool finish(struct sink *s, struct client *c)
 {
     size_t whole = whole_request(c);
     bool is_count = strncmp(c->data, "GET ", 4) == 0;
 
-    s->taken += !is_count;
+    if (!is_count) {
+        s->taken++;
+        note_recipient(s, c);
+    }
     c->len -= whole;
     memmove(c->data, c->data + whole, c->len);
     c->data[c->len] = '\0';
@@ -170,7 +182,8 @@ static void serve(struct sink *s)
 
 int sink_run(int64_t delay_ms, struct err *e)
 {
-    struct sink s = {.delay_ms = delay_ms, .epoll = epoll_create1(EPOLL_CLOEXEC)};
+    struct sink s = {
+        .delay_ms = delay_ms, .epoll = epoll_create1(EPOLL_CLOEXEC), .recipients = distinct_new()};
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof at;
     sigset_t set;
@@ -190,5 +203,6 @@ int sink_run(int64_t delay_ms, struct err *e)
     printf("listening %d\n", ntohs(at.sin_port));
     fflush(stdout);
     serve(&s);
+    free(s.recipients);
     return 0;
 }
