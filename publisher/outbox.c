@@ -129,6 +129,8 @@ size_t outbox_room(const struct outbox *o)
     if (!broker_is_up(o->deps.broker) || broker_is_blocked(o->deps.broker) ||
         loop_now_ms(o->deps.loop) < o->hold_until)
         return 0;
+    if (o->queued >= (size_t)o->deps.config->publisher.batch)
+        return 0; /* the broker takes no more for now: what waits here costs memory and lease */
     /* A database that does not take our records must not be asked for more work than the window. */
     size_t busy = o->queued + o->sent + o->published.count + o->dismissed.count;
     return busy < o->capacity ? o->capacity - busy : 0;
