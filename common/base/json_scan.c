@@ -127,7 +127,7 @@ static char peek(const struct scan *s)
 
 static void skip_space(struct scan *s)
 {
-    while (s->at < s->len) {
+    while (s->at < s->len && (unsigned char)s->bytes[s->at] <= ' ') {
         char c = s->bytes[s->at];
         if (c != ' ' && c != '\n' && c != '\r' && c != '\t')
             return;
