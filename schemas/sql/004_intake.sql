@@ -114,6 +114,7 @@ create or replace function agwb.jobs_allowed(
     p_wanted integer, p_until timestamptz, p_in_flight integer, p_per_window integer, p_window interval, p_ttl interval)
 returns integer
 language plpgsql
+set plan_cache_mode = auto set enable_bitmapscan = on set enable_sort = on -- not claim_jobs()'s: what counts here joins a ledger of any size
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
