@@ -3,7 +3,6 @@
  * written to PostgreSQL by batch, kept until the database took them. */
 #include "publisher/outbox.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -130,6 +129,8 @@ size_t outbox_room(const struct outbox *o)
     if (!broker_is_up(o->deps.broker) || broker_is_blocked(o->deps.broker) ||
         loop_now_ms(o->deps.loop) < o->hold_until)
         return 0;
+    if (o->queued >= (size_t)o->deps.config->publisher.batch)
+        return 0; /* the broker takes no more for now: what waits here costs memory and lease */
     /* A database that does not take our records must not be asked for more work than the window. */
     size_t busy = o->queued + o->sent + o->published.count + o->dismissed.count;
     return busy < o->capacity ? o->capacity - busy : 0;
@@ -150,6 +151,14 @@ bool outbox_is_idle(const struct outbox *o)
     return o->queued == 0 && o->sent == 0 && o->published.count == 0 && o->dismissed.count == 0;
 }
 
+static void copy_text(char *to, size_t size, const char *from)
+{
+    size_t len = strnlen(from, size - 1);
+
+    memcpy(to, from, len);
+    to[len] = '\0';
+}
+
 void outbox_put(struct outbox *o, const struct outbox_job *job)
 {
     uint32_t slot = o->free_head;
@@ -158,10 +167,10 @@ void outbox_put(struct outbox *o, const struct outbox_job *job)
     o->free_head = n->next;
     n->state = ENTRY_QUEUED;
     n->next = NONE;
-    snprintf(n->id, sizeof n->id, "%s", job->id);
-    snprintf(n->task_type, sizeof n->task_type, "%s", job->task_type);
+    copy_text(n->id, sizeof n->id, job->id);
+    copy_text(n->task_type, sizeof n->task_type, job->task_type);
     contact_mask(job->contact, n->contact);
-    n->body = xcalloc(1, job->body_len);
+    n->body = xrealloc(NULL, job->body_len, 1);
     memcpy(n->body, job->body, job->body_len);
     n->body_len = job->body_len;
     if (o->queue_tail == NONE)

@@ -10,7 +10,7 @@
 
 static const char *column(const struct db_result *rows, size_t row, enum job_column col)
 {
-    return db_is_null(rows, row, (int)col) ? NULL : db_text(rows, row, (int)col);
+    return db_text_or_null(rows, row, (int)col);
 }
 
 /* The number as E.164, taken from the JID where the row has none; NULL when the contact has no number. */

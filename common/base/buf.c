@@ -53,9 +53,15 @@ static bool has_room(struct buf *b, size_t len)
     return true;
 }
 
+/* The usual case, without a call: there is room already. */
+static inline bool fits(const struct buf *b, size_t len)
+{
+    return !b->failed && len <= b->cap - b->len && len <= b->limit - b->len;
+}
+
 void buf_add(struct buf *b, const void *bytes, size_t len)
 {
-    if (len == 0 || !has_room(b, len))
+    if (len == 0 || (!fits(b, len) && !has_room(b, len)))
         return;
     memcpy(b->data + b->len, bytes, len);
     b->len += len;
@@ -69,7 +75,8 @@ void buf_add_str(struct buf *b, const char *s)
 
 void buf_add_char(struct buf *b, char c)
 {
-    buf_add(b, &c, 1);
+    if (fits(b, 1) || has_room(b, 1))
+        b->data[b->len++] = c;
 }
 
 /* The rare long text of buf_printf: formatted a second time, straight into its place. */
@@ -144,17 +151,17 @@ void buf_add_real(struct buf *b, double value)
         buf_printf(b, "%.9g", value);
 }
 
-/* Eight bytes at once: true when all are plain. In each byte the top bit tells: of the byte itself, or of a
- * difference that became negative. */
-static bool is_plain_8(const char *bytes)
+/* Sixteen bytes at once, as whatever vectors the machine has: true when all are plain. As signed bytes, those
+ * of UTF-8 sequences are below the space, too. */
+typedef signed char bytes_16 __attribute__((vector_size(16)));
+typedef uint64_t halves __attribute__((vector_size(16)));
+
+static bool is_plain_16(const char *bytes)
 {
-    const uint64_t ones = UINT64_C(0x0101010101010101);
-    uint64_t v;
+    bytes_16 v;
     memcpy(&v, bytes, sizeof v);
-    uint64_t below_space = v - ones * 0x20;
-    uint64_t is_quote = (v ^ ones * '"') - ones;
-    uint64_t is_escape = (v ^ ones * '\\') - ones;
-    return ((v | below_space | is_quote | is_escape) & ones * 0x80) == 0;
+    halves odd = (halves)((v < 0x20) | (v == '"') | (v == '\\'));
+    return (odd[0] | odd[1]) == 0;
 }
 
 static bool is_plain(unsigned char c)
@@ -165,8 +172,8 @@ static bool is_plain(unsigned char c)
 size_t json_plain_prefix(const char *bytes, size_t len)
 {
     size_t at = 0;
-    while (len - at >= 8 && is_plain_8(bytes + at))
-        at += 8;
+    while (len - at >= 16 && is_plain_16(bytes + at))
+        at += 16;
     while (at < len && is_plain((unsigned char)bytes[at]))
         at++;
     return at;

@@ -127,7 +127,7 @@ static char peek(const struct scan *s)
 
 static void skip_space(struct scan *s)
 {
-    while (s->at < s->len) {
+    while (s->at < s->len && (unsigned char)s->bytes[s->at] <= ' ') {
         char c = s->bytes[s->at];
         if (c != ' ' && c != '\n' && c != '\r' && c != '\t')
             return;
@@ -321,15 +321,37 @@ static uint32_t next_char(const char **p)
 }
 
 /* FNV-1a by characters, not bytes: "a" and "\u0061" are one key. */
+static const uint32_t HASH_OF_NOTHING = 2166136261;
+
+static uint32_t hash_char(uint32_t hash, uint32_t c)
+{
+    return (hash ^ c) * 16777619;
+}
+
 static uint32_t hash_key(const char *key)
 {
-    const uint32_t prime = 16777619;
-    uint32_t hash = 2166136261;
-    for (; string_bytes[(unsigned char)*key] == STRING_PLAIN; key++)
-        hash = (hash ^ (unsigned char)*key) * prime;
+    uint32_t hash = HASH_OF_NOTHING;
     for (uint32_t c = next_char(&key); c != 0; c = next_char(&key))
-        hash = (hash ^ c) * prime;
+        hash = hash_char(hash, c);
     return hash;
+}
+
+/* From behind the opening quote to behind the closing one, with the key's hash. Nearly every key is short and
+ * plain: one loop does both. */
+static int scan_key_text(struct scan *s, uint32_t *hash)
+{
+    size_t start = s->at;
+    *hash = HASH_OF_NOTHING;
+    for (; s->at < s->len && string_bytes[(unsigned char)s->bytes[s->at]] == STRING_PLAIN; s->at++)
+        *hash = hash_char(*hash, (unsigned char)s->bytes[s->at]);
+    if (peek(s) == '"') {
+        s->at++;
+        return 0;
+    }
+    if (scan_string(s) != 0)
+        return -1;
+    *hash = hash_key(s->bytes + start);
+    return 0;
 }
 
 static bool is_same_key(const char *a, const char *b)
@@ -344,14 +366,13 @@ static bool is_same_key(const char *a, const char *b)
 
 /* Linear among one object's keys, of which there are at most JSON_MAX_MEMBERS; nearly always it compares
  * hashes only. */
-static int remember_key(struct scan *s, struct frame *f)
+static int remember_key(struct scan *s, struct frame *f, uint32_t hash)
 {
     if (s->is_foreign) {
         f->count++;
         return 0;
     }
     const char *key = s->bytes + f->key;
-    uint32_t hash = hash_key(key);
     const struct seen_key *keys = s->keys + f->first_key;
     for (uint32_t i = 0; i < f->count; i++)
         if (keys[i].hash == hash && is_same_key(s->bytes + keys[i].at, key)) {
@@ -373,12 +394,13 @@ static int scan_key(struct scan *s)
     if (peek(s) != '"')
         return unexpected(s, s->expect == EXPECT_FIRST_KEY ? "a key or '}'" : "a key");
     size_t key = ++s->at;
-    if (scan_string(s) != 0)
+    uint32_t hash;
+    if (scan_key_text(s, &hash) != 0)
         return -1;
     f->key = (uint32_t)key;
     f->key_len = (uint32_t)(s->at - 1 - key);
     f->inside = true;
-    if (remember_key(s, f) != 0)
+    if (remember_key(s, f, hash) != 0)
         return -1;
     skip_space(s);
     if (peek(s) != ':')

@@ -1,5 +1,7 @@
 #include "base/utf8.h"
 
+#include <string.h>
+
 size_t utf8_length(const char *bytes, size_t left)
 {
     const unsigned char *p = (const unsigned char *)bytes;
@@ -22,11 +24,19 @@ size_t utf8_length(const char *bytes, size_t left)
     return n;
 }
 
+static bool is_ascii_8(const char *bytes)
+{
+    uint64_t v;
+    memcpy(&v, bytes, sizeof v);
+    return (v & UINT64_C(0x8080808080808080)) == 0;
+}
+
 bool is_utf8(const char *bytes, size_t len)
 {
     size_t n;
     for (size_t at = 0; at < len; at += n) {
-        n = utf8_length(bytes + at, len - at);
+        bool is_ascii = len - at >= 8 && is_ascii_8(bytes + at);
+        n = is_ascii ? 8 : utf8_length(bytes + at, len - at);
         if (n == 0)
             return false;
     }

@@ -15,16 +15,14 @@ static bool is_hyphen_place(size_t i)
     return i == 8 || i == 13 || i == 18 || i == 23;
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
+/* Each digit's value and one more; 0 for what is no digit. By table: this runs several times a message. */
+/* clang-format off */
+static const unsigned char hex_digits[256] = {
+    ['0'] = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10,
+    ['A'] = 11, 12, 13, 14, 15, 16,
+    ['a'] = 11, 12, 13, 14, 15, 16,
+};
+/* clang-format on */
 
 /* Writes the text form with its version and variant bits. */
 static void write_text(unsigned char bytes[UUID_BYTES], int version, char out[UUID_TEXT_LEN + 1])
@@ -54,13 +52,9 @@ void uuid_v4(char out[UUID_TEXT_LEN + 1])
 void uuid_v5(const char *namespace_uuid, const void *name, size_t len, char out[UUID_TEXT_LEN + 1])
 {
     assert(is_uuid(namespace_uuid));
-    unsigned char space[UUID_BYTES] = {0};
-    for (size_t i = 0, nibble = 0; i < UUID_TEXT_LEN; i++) {
-        if (is_hyphen_place(i))
-            continue;
-        space[nibble / 2] = (unsigned char)(space[nibble / 2] << 4 | hex_value(namespace_uuid[i]));
-        nibble++;
-    }
+    unsigned char space[UUID_BYTES];
+    if (!uuid_parse(namespace_uuid, UUID_TEXT_LEN, space))
+        memset(space, 0, sizeof space); /* not reached: asserted */
 
     unsigned char digest[EVP_MAX_MD_SIZE];
     EVP_MD_CTX *sha1 = EVP_MD_CTX_new();
@@ -71,12 +65,23 @@ void uuid_v5(const char *namespace_uuid, const void *name, size_t len, char out[
     write_text(digest, 5, out);
 }
 
+bool uuid_parse(const char *text, size_t len, unsigned char out[UUID_BYTES])
+{
+    if (len != UUID_TEXT_LEN)
+        return false;
+    for (size_t i = 0, byte = 0; i < UUID_TEXT_LEN; i += 2, byte++) {
+        if (is_hyphen_place(i) && text[i++] != '-')
+            return false;
+        unsigned high = hex_digits[(unsigned char)text[i]], low = hex_digits[(unsigned char)text[i + 1]];
+        if (high == 0 || low == 0)
+            return false;
+        out[byte] = (unsigned char)((high - 1) << 4 | (low - 1));
+    }
+    return true;
+}
+
 bool is_uuid(const char *text)
 {
-    if (!text || strnlen(text, UUID_TEXT_LEN + 1) != UUID_TEXT_LEN)
-        return false;
-    for (size_t i = 0; i < UUID_TEXT_LEN; i++)
-        if (is_hyphen_place(i) ? text[i] != '-' : hex_value(text[i]) < 0)
-            return false;
-    return true;
+    unsigned char bytes[UUID_BYTES];
+    return text && uuid_parse(text, strnlen(text, UUID_TEXT_LEN + 1), bytes);
 }

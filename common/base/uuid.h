@@ -12,5 +12,7 @@ void uuid_v4(char out[UUID_TEXT_LEN + 1]);
 void uuid_v5(const char *namespace_uuid, const void *name, size_t len, char out[UUID_TEXT_LEN + 1]);
 /* Any version, either case, with hyphens. NULL is not one. */
 bool is_uuid(const char *text);
+/* The 16 bytes of one; false when the text is none. */
+bool uuid_parse(const char *text, size_t len, unsigned char out[16]);
 
 #endif

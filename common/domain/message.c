@@ -1,8 +1,6 @@
 /* What both messages share: the wire's words, the rules of their common members, the trace header. */
 #include "domain/message.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/backoff.h"
@@ -86,8 +84,22 @@ static uint64_t random_not_zero(void)
     return r;
 }
 
+static char *put_hex(char *at, uint64_t value)
+{
+    for (int shift = 60; shift >= 0; shift -= 4)
+        *at++ = "0123456789abcdef"[value >> shift & 15];
+    return at;
+}
+
+/* By hand: each request has one, and snprintf takes ten times as long. */
 void traceparent_new(char out[56])
 {
-    snprintf(out, 56, "00-%016" PRIx64 "%016" PRIx64 "-%016" PRIx64 "-01", random_not_zero(),
-             random_not_zero(), random_not_zero());
+    char *at = out;
+
+    memcpy(at, "00-", 3);
+    at = put_hex(at + 3, random_not_zero());
+    at = put_hex(at, random_not_zero());
+    *at++ = '-';
+    at = put_hex(at, random_not_zero());
+    memcpy(at, "-01", sizeof "-01");
 }

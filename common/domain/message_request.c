@@ -235,7 +235,13 @@ static int check_values(const struct request *q, struct err *e)
 static void add_text(struct buf *out, const char *before, const char *text)
 {
     buf_add_str(out, before);
-    buf_add_json_str(out, or_empty(text), strlen(or_empty(text)));
+    buf_add_json_str(out, text, text == NULL ? 0 : strlen(text));
+}
+
+static void add_integer(struct buf *out, const char *before, int64_t value)
+{
+    buf_add_str(out, before);
+    buf_add_int(out, value);
 }
 
 static void add_text_if_any(struct buf *out, const char *before, const char *text)
@@ -262,22 +268,23 @@ static void add_contact(struct buf *out, const struct request *q)
 static void add_metadata(struct buf *out, const struct request *q)
 {
     add_text(out, ",\"metadata\":{\"priority\":", q->priority);
-    buf_printf(out, ",\"retryCount\":%d,\"maxRetries\":%d", q->retry_count, q->max_retries);
+    add_integer(out, ",\"retryCount\":", q->retry_count);
+    add_integer(out, ",\"maxRetries\":", q->max_retries);
     if (q->deadline_s > 0)
-        buf_printf(out, ",\"deadline\":%" PRId64, q->deadline_s);
+        add_integer(out, ",\"deadline\":", q->deadline_s);
     buf_add_char(out, '}');
 }
 
 static void add_request(struct buf *out, const struct request *q)
 {
     add_text(out, "{\"messageId\":", q->message_id);
-    buf_printf(out, ",\"timestamp\":%" PRId64, q->timestamp_s);
+    add_integer(out, ",\"timestamp\":", q->timestamp_s);
     add_text(out, ",\"taskType\":", q->task_type);
     add_contact(out, q);
     add_text(out, ",\"message\":{\"text\":", q->message.text);
     add_text(out, ",\"messageId\":", q->message.message_id);
-    buf_printf(out, ",\"timestamp\":%" PRId64 "}", q->message.timestamp_s);
-    buf_add_str(out, ",\"context\":{\"conversationHistory\":");
+    add_integer(out, ",\"timestamp\":", q->message.timestamp_s);
+    buf_add_str(out, "},\"context\":{\"conversationHistory\":");
     buf_add_str(out, q->history_json == NULL ? "[]" : q->history_json);
     add_text(out, ",\"userNotes\":", q->user_notes);
     buf_add_str(out, ",\"sessionData\":");

@@ -207,12 +207,14 @@ void broker_flush(struct broker *b)
 {
     struct err why;
 
+    loop_timer_stop(b->burst_timer);
     if (b->state == BROKER_UP && b->burst.len > 0 && broker_burst_send(&b->burst, b->fd, &why) != 0)
         broker_break(b, &why);
 }
 
 static void disconnect(struct broker *b)
 {
+    loop_timer_stop(b->burst_timer);
     buf_clear(&b->burst);
     loop_watch_free(&b->watch);
     close(b->fd);
@@ -279,8 +281,12 @@ static void on_readable(void *arg, int events)
 
 static void on_kick(void *arg)
 {
-    broker_flush(arg);
     on_readable(arg, LOOP_READ);
+}
+
+static void on_burst_due(void *arg)
+{
+    broker_flush(arg);
 }
 
 static void on_timer(void *arg)
@@ -315,6 +321,7 @@ struct broker *broker_new(struct loop *l, const struct broker_settings *s, const
     b->plan = broker_plan_new(s, b);
     b->timer = loop_timer_new(l, on_timer, b);
     b->kick = loop_timer_new(l, on_kick, b);
+    b->burst_timer = loop_timer_new(l, on_burst_due, b);
     b->host = (size_t)(random_u64() % s->host_count);
     broker_content_init(&b->content, s->max_body_bytes);
     broker_burst_init(&b->burst);
@@ -346,6 +353,7 @@ void broker_free(struct broker **broker)
     broker_flush(b);
     loop_timer_free(&b->timer);
     loop_timer_free(&b->kick);
+    loop_timer_free(&b->burst_timer);
     if (b->conn != NULL) {
         loop_watch_free(&b->watch);
         close(b->fd);

@@ -5,9 +5,7 @@
 #include "io/broker_private.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -51,9 +49,8 @@ void broker_burst_init(struct buf *burst)
 /* The size is filled in by end_frame. */
 static size_t begin_frame(struct buf *b, int type)
 {
-    buf_add_char(b, (char)type);
-    buf_add_u16(b, BROKER_CHANNEL);
-    buf_add_u32(b, 0);
+    const char head[] = {(char)type, BROKER_CHANNEL >> 8, BROKER_CHANNEL & 255, 0, 0, 0, 0};
+    buf_add(b, head, sizeof head);
     return b->len;
 }
 
@@ -76,6 +73,15 @@ static void add_short(struct buf *b, const char *text)
     size_t len = strlen(text);
     buf_add_char(b, (char)len);
     buf_add(b, text, len);
+}
+
+/* The number as text. */
+static void add_short_int(struct buf *b, int64_t value)
+{
+    size_t at = b->len;
+    buf_add_char(b, 0);
+    buf_add_int(b, value);
+    b->data[at] = (char)(b->len - at - 1);
 }
 
 static void add_headers(struct buf *b, const struct broker_message *m)
@@ -108,8 +114,6 @@ static uint16_t flags_of(const struct broker_message *m)
 
 static void add_properties(struct buf *b, const struct broker_message *m)
 {
-    char expiration[24];
-
     buf_add_u16(b, flags_of(m));
     if (m->content_type)
         add_short(b, m->content_type);
@@ -118,10 +122,8 @@ static void add_properties(struct buf *b, const struct broker_message *m)
     buf_add_char(b, PERSISTENT);
     if (m->correlation_id)
         add_short(b, m->correlation_id);
-    if (m->expiration_ms >= 0) {
-        snprintf(expiration, sizeof expiration, "%" PRId64, m->expiration_ms);
-        add_short(b, expiration);
-    }
+    if (m->expiration_ms >= 0)
+        add_short_int(b, m->expiration_ms);
     if (m->message_id)
         add_short(b, m->message_id);
     if (m->timestamp_s > 0)

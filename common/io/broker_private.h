@@ -174,9 +174,10 @@ struct broker {
     enum broker_state state;
     struct loop_timer *timer; /* waiting: the next try; up: heartbeats and the confirm timeout */
     struct loop_timer *kick;  /* the next turn: frames left behind in the library, or a fault to report */
-    size_t host;              /* tried now or next */
-    int failures;             /* connects that failed or did not last, in a row */
-    uint64_t connects;        /* successful ones; the number of the current one is the epoch */
+    struct loop_timer *burst_timer; /* the next turn: a burst that nobody flushed */
+    size_t host;                    /* tried now or next */
+    int failures;                   /* connects that failed or did not last, in a row */
+    uint64_t connects;              /* successful ones; the number of the current one is the epoch */
     bool paused;
 
     /* Of the connection: while up or broken. */

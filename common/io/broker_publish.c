@@ -278,8 +278,8 @@ static void write_soon(struct broker *b, const struct broker_message *m)
     broker_burst_add(&b->burst, m, (size_t)amqp_get_frame_max(b->conn));
     if (broker_burst_is_full(&b->burst))
         broker_flush(b);
-    else
-        loop_timer_start(b->kick, 0);
+    else if (!loop_timer_is_active(b->burst_timer))
+        loop_timer_start(b->burst_timer, 0);
 }
 
 int broker_publish(struct broker *b, const struct broker_message *m, uint64_t cookie, struct err *e)

@@ -103,7 +103,8 @@ int db_query(struct db *d, const char *sql, const struct db_params *p, db_done_f
 
 size_t db_rows(const struct db_result *r);
 bool db_is_null(const struct db_result *r, size_t row, int col);
-const char *db_text(const struct db_result *r, size_t row, int col); /* "" for NULL; text form */
+const char *db_text_or_null(const struct db_result *r, size_t row, int col); /* NULL = SQL NULL */
+const char *db_text(const struct db_result *r, size_t row, int col);         /* "" for NULL; text form */
 size_t db_text_len(const struct db_result *r, size_t row, int col);
 int64_t db_int(const struct db_result *r, size_t row, int col); /* 0 for NULL */
 double db_real(const struct db_result *r, size_t row, int col);

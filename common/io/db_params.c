@@ -6,13 +6,13 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/uuid.h"
 
 enum {
     PARAMS_LIMIT_BYTES = 64 * 1024 * 1024,
     ARRAY_HEADER_BYTES = 20, /* dimensions, has-null flag, item oid, length, lower bound: 4 each */
     ARRAY_EMPTY_BYTES = 12,  /* an empty array has no dimension, so its header ends behind the oid */
     UUID_BYTES = 16,
-    UUID_CHARS = 36,
 };
 
 static void fail(struct db_params *p, const char *why)
@@ -216,40 +216,9 @@ static void item_add(struct db_params *p, enum db_type type, const void *bytes, 
     buf_add(&p->bytes, bytes, len);
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
-static bool uuid_parse(const char *s, size_t len, unsigned char out[UUID_BYTES])
-{
-    if (len != UUID_CHARS)
-        return false;
-    size_t digits = 0;
-    for (size_t i = 0; i < len; i++) {
-        if (i == 8 || i == 13 || i == 18 || i == 23) {
-            if (s[i] != '-')
-                return false;
-            continue;
-        }
-        int v = hex_value(s[i]);
-        if (v < 0)
-            return false;
-        unsigned char *byte = &out[digits++ / 2];
-        *byte = (unsigned char)(*byte << 4 | v);
-    }
-    return true;
-}
-
 static void item_add_uuid(struct db_params *p, const char *s, size_t len)
 {
-    unsigned char bytes[UUID_BYTES] = {0};
+    unsigned char bytes[UUID_BYTES];
     if (!uuid_parse(s, len, bytes)) {
         fail(p, "not a uuid");
         return;

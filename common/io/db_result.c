@@ -24,6 +24,11 @@ const char *db_text(const struct db_result *r, size_t row, int col)
     return has_cell(r, row, col) ? PQgetvalue(r->pg, (int)row, col) : "";
 }
 
+const char *db_text_or_null(const struct db_result *r, size_t row, int col)
+{
+    return db_is_null(r, row, col) ? NULL : PQgetvalue(r->pg, (int)row, col);
+}
+
 size_t db_text_len(const struct db_result *r, size_t row, int col)
 {
     return has_cell(r, row, col) ? (size_t)PQgetlength(r->pg, (int)row, col) : 0;

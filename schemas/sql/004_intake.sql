@@ -2,6 +2,10 @@
 --
 -- Every one of these statements touches some hundred rows of large tables, by index. The planner does not know that on tables that just filled up or
 -- emptied; hence the settings on the functions: nested loops over indexes are always right here, and never worse than a little.
+--
+-- Planning the two statements that every row passes (claim_jobs, record_published) costs as much as running them, so a session plans each once and
+-- keeps it, whatever the tables hold by then. That is sound as long as they can be planned in one way only: an index for every order and lookup
+-- (no sort, no bitmap), lookups fenced by `offset 0` so that they are neither reordered nor turned round, ids as an array and not as a join.
 
 -- Claims up to p_limit pending jobs for p_owner that wait for no further message (next_attempt_at), and returns what a request is built from. A row with `refused` or `fault` is claimed
 -- like the others and wants record_jobs() with that reason. p_jobs_in_flight and p_jobs_per_window are limits, 0 = off; in_flight counts
@@ -16,7 +20,8 @@ returns table (
     message_text text, message_id text, message_at bigint, history text,
     refused text, fault text)
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan set jit = off
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
@@ -42,7 +47,7 @@ begin
         set status = 'processing', attempts = coalesce(q.attempts, 0) + 1, lease_owner = p_owner,
             lease_until = v_until,
             published_at = null, next_attempt_at = null, error = null
-        from due where q.id = due.id
+        where q.id = any (array(select d.id from due d))
         returning q.*
     )
     select q.id, coalesce(nullif(q.task_type, ''), 'conversation'), coalesce(q.priority, 5), q.attempts,
@@ -70,14 +75,29 @@ begin
                    then 'contact ' || c.id || ' has neither phone_number nor remote_jid'
            end
     from claimed q
-    left join messages m on m.id = q.message_id
-    left join conversations v on v.id = coalesce(q.conversation_id, m.conversation_id)
-    left join customer_profiles c on c.id = coalesce(q.contact_id, v.customer_id)
-    left join workspaces w on w.id = coalesce(q.workspace_id, c.workspace_id, v.workspace_id)
     left join lateral (
-        -- the last messages before the one asked about, oldest first; together never too long for a request
-        select json_agg(json_build_object('role', case when x.sender_type = 'user' then 'user' else 'assistant' end,
-                                          'content', coalesce(left(x.content, 50000 / greatest(p_history, 1)), '')) order by x.created_at, x.sender_type desc)::text as history
+        select p.id, p.conversation_id, p.content, p.external_id, p.created_at from messages p
+        where p.id = q.message_id offset 0
+    ) m on true
+    left join lateral (
+        select p.id, p.workspace_id, p.customer_id, p.channel_type, p.session_data from conversations p
+        where p.id = coalesce(q.conversation_id, m.conversation_id) offset 0
+    ) v on true
+    left join lateral (
+        select p.id, p.workspace_id, p.remote_jid, p.phone_number, p.external_id, p.name, p.country_code, p.notes, p.ai_enabled, p.opted_out_at
+        from customer_profiles p where p.id = coalesce(q.contact_id, v.customer_id) offset 0
+    ) c on true
+    left join lateral (
+        select p.ai_enabled from workspaces p where p.id = coalesce(q.workspace_id, c.workspace_id, v.workspace_id) offset 0
+    ) w on true
+    left join lateral (
+        -- the last messages before the one asked about, oldest first; together never too long for a request. left() counts characters one by
+        -- one, json_build_object() looks up its arguments' types for every row: this runs ten times a job
+        select '[' || string_agg(
+                   case when x.sender_type = 'user' then '{"role":"user","content":' else '{"role":"assistant","content":' end
+                   || case when octet_length(x.content) <= 50000 / greatest(p_history, 1) then to_json(x.content)::text
+                           else to_json(coalesce(left(x.content, 50000 / greatest(p_history, 1)), ''))::text end || '}',
+                   ',' order by x.created_at, x.sender_type desc) || ']' as history
         from (select p.sender_type, p.content, p.created_at
               from messages p
               where p.conversation_id = v.id and p.id is distinct from q.message_id
@@ -94,6 +114,7 @@ create or replace function agwb.jobs_allowed(
     p_wanted integer, p_until timestamptz, p_in_flight integer, p_per_window integer, p_window interval, p_ttl interval)
 returns integer
 language plpgsql
+set plan_cache_mode = auto set enable_bitmapscan = on set enable_sort = on -- not claim_jobs()'s: what counts here joins a ledger of any size
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
@@ -150,33 +171,36 @@ language sql as $$
 $$;
 
 -- The broker confirmed these requests. The status stays: a fast agent's reply may have ended the job already. A row whose lease was lost meanwhile and
--- that nobody has claimed since is taken back: it was published.
+-- that nobody has claimed since is taken back: it was published. Rows are locked in the order of their ids, as accept_replies() does, or a fast agent's
+-- replies would deadlock with this: the update has that order from the index that it alone can use.
 create or replace function agwb.record_published(p_owner text, p_ids uuid[], p_jobs_per_window integer, p_window_ms bigint)
 returns integer
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan set jit = off
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
     v_untils timestamptz[];
+    v_count integer;
 begin
-    with locked as materialized ( -- in one order, as accept_replies() does: no deadlock with a fast agent's replies
-        select q.id, q.lease_until from ai_response_queue q
-        where q.id = any (p_ids)
-          and (q.lease_owner = p_owner or (q.status = 'pending' and q.lease_owner is null and coalesce(q.rescues, 0) > 0))
-        order by q.id for update
-    ), done as (
-        update ai_response_queue q
-        set published_at = clock_timestamp(), lease_owner = null, lease_until = null,
-            status = case q.status when 'pending' then 'processing' else q.status end,
-            attempts = q.attempts + case q.status when 'pending' then 1 else 0 end
-        from locked r
-        where q.id = r.id
-        returning r.lease_until)
-    select array_agg(d.lease_until) into v_untils from done d;
+    if p_jobs_per_window > 0 then -- the update forgets the leases
+        select array_agg(x.lease_until) into v_untils
+        from (select q.lease_until from ai_response_queue q
+              where q.id = any (p_ids)
+                and (q.lease_owner = p_owner or (q.status = 'pending' and q.lease_owner is null and coalesce(q.rescues, 0) > 0))
+              order by q.id for update) x;
+    end if;
+    update ai_response_queue q
+    set published_at = clock_timestamp(), lease_owner = null, lease_until = null,
+        status = case q.status when 'pending' then 'processing' else q.status end,
+        attempts = q.attempts + case q.status when 'pending' then 1 else 0 end
+    where q.id = any (p_ids)
+      and (q.lease_owner = p_owner or (q.status = 'pending' and q.lease_owner is null and coalesce(q.rescues, 0) > 0));
+    get diagnostics v_count = row_count;
     if p_jobs_per_window > 0 then
         perform agwb.end_jobs(v_untils, true, p_jobs_per_window, p_window_ms * interval '1 millisecond');
     end if;
-    return coalesce(cardinality(v_untils), 0);
+    return v_count;
 end
 $$;
 
