@@ -701,7 +701,9 @@ begin
             select x.* from jsonb_to_record(r.next::jsonb) x (account text, channel text, address text, chain text, step integer, template boolean)
             where r.next is not null limit 1) n on true
         where d.message_id = r.message_id and d.fence = r.fence
-          and (d.state in ('sending', 'uncertain') or (d.state in ('parked', 'ready') and r.outcome = 'DELIVERED')) -- late, but definite
+          and (d.state in ('sending', 'uncertain')
+               or d.state in ('parked', 'ready') and r.outcome = 'DELIVERED' -- late, but definite; and not the same once more, whose answer was lost
+                  and not exists (select 1 from agwb.delivery_attempts a where a.message_id = d.message_id and a.fence = d.fence))
         returning d.*, c.limit_keys as old_keys, c.lease_until as old_until, c.lane as old_lane, c.account as old_account, c.parts_sent as part,
                   r.provider_id, r.outcome, r.disposition, r.started_ms, r.ended_ms, r.http_status, r.provider_code, r.detail, r.timings
     ), attempt as (
