@@ -38,6 +38,7 @@ struct transfer {              /* an HTTP request */
     bool was_attempted;
     bool public_only, blocked;
     int64_t started_us, first_byte_us; /* monotonic; 0 = not yet */
+    int64_t leaves_before_ms;          /* boottime */
     char text[CURL_ERROR_SIZE];
     http_done_fn *done;
     void *arg;
