@@ -147,12 +147,46 @@ static void test_order_late_failure_behind_a_later_one(struct pair *p)
     assert_int_equal(pair_requests(p), 2);
 }
 
+/* The first of three messages had arrived, which is settled after the lease: half an answer is worse than one
+ * with another in between. */
+static void test_order_rest_of_a_reply_goes_behind_a_later_one(struct pair *p)
+{
+    static const char *const ORDER[] = {"first-a", "the second", "first-b", "first-c"};
+    struct buf line;
+
+    start(p);
+    pair_script(p, "{\"rules\":[{\"match\":{\"text\":\"first-a\"},\"times\":1,\"action\":{\"status\":200,"
+                   "\"delay_ms\":800}}]}");
+    wire_publish(
+        p, "wb_queue", "first",
+        "{\"messageId\":\"first\",\"status\":\"success\",\"channel\":\"whatsapp\",\"contact\":{"
+        "\"phoneNumber\":\"+12025550101\"},"
+        "\"response\":{\"type\":\"image\",\"attachments\":["
+        "{\"url\":\"https://example.com/a.jpg\",\"mimeType\":\"image/jpeg\",\"caption\":\"first-a\"},"
+        "{\"url\":\"https://example.com/b.jpg\",\"mimeType\":\"image/jpeg\",\"caption\":\"first-b\"},"
+        "{\"url\":\"https://example.com/c.jpg\",\"mimeType\":\"image/jpeg\",\"caption\":\"first-c\"}]}}");
+    WAIT_UNTIL(pair_requests(p) == 1);
+    freeze(p);
+    take_over(p, "first");
+    wire_answer(p, "second", "none", 1, "the second");
+    WAIT_UNTIL(is_state(p, "second", "sent"));
+    process_signal(&p->consumer, SIGCONT);
+    WAIT_UNTIL(is_state(p, "first", "sent"));
+    assert_int_equal(pair_requests(p), 4);
+    for (size_t i = 0; i < 4; i++) {
+        pair_journal_line(p, i, &line);
+        assert_non_null(strstr(buf_str(&line), ORDER[i]));
+        buf_fini(&line);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         PAIR_TEST(test_order_claim_given_back_behind_a_later_one),
         PAIR_TEST(test_order_claim_given_back_in_its_place),
         PAIR_TEST(test_order_late_failure_behind_a_later_one),
+        PAIR_TEST(test_order_rest_of_a_reply_goes_behind_a_later_one),
     };
     pair_options(argc, argv);
     return cmocka_run_group_tests(tests, pair_open_group, pair_close_group);
