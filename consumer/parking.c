@@ -70,6 +70,8 @@ const char *parking_reason_name(enum parking_reason r)
         return "exhausted";
     case PARKING_UNCERTAIN:
         return "uncertain";
+    case PARKING_OVERTAKEN:
+        return "overtaken";
     case PARKING_LATE:
         return "late";
     case PARKING_DUPLICATE:
@@ -145,6 +147,7 @@ static bool is_alarming(enum parking_reason r)
     case PARKING_UNROUTABLE:
     case PARKING_EXHAUSTED:
     case PARKING_UNCERTAIN:
+    case PARKING_OVERTAKEN:
     case PARKING_LATE:
     case PARKING_DEAD:
         return true;
@@ -154,7 +157,7 @@ static bool is_alarming(enum parking_reason r)
 
 static bool was_tried(enum parking_reason r)
 {
-    return r == PARKING_EXHAUSTED || r == PARKING_UNCERTAIN;
+    return r == PARKING_EXHAUSTED || r == PARKING_UNCERTAIN || r == PARKING_OVERTAKEN;
 }
 
 static void tell(const struct parking *d, const struct copy *c)
@@ -318,6 +321,8 @@ static enum parking_reason reason_of_outcome(const char *outcome, const char *te
 {
     if (strncmp(text, "uncertain", 9) == 0)
         return PARKING_UNCERTAIN;
+    if (strncmp(text, "overtaken", 9) == 0)
+        return PARKING_OVERTAKEN;
     if (strcmp(outcome, outcome_name(OUTCOME_PERMFAIL)) == 0)
         return PARKING_PERMANENT;
     return outcome[0] ? PARKING_EXHAUSTED : PARKING_UNROUTABLE;

@@ -35,6 +35,7 @@ enum parking_reason {
     PARKING_PERMANENT,   /* the provider will never take it */
     PARKING_EXHAUSTED,   /* every try failed */
     PARKING_UNCERTAIN,   /* it may have been sent, and no receipt came */
+    PARKING_OVERTAKEN,   /* not sent when its turn was, and a later one to the contact has gone */
     PARKING_LATE,        /* a dead reply that is too old, or of unknown age */
     PARKING_DUPLICATE,   /* a dead reply that the ledger has already */
     PARKING_DEAD,        /* a request that no agent answered */

@@ -51,6 +51,7 @@ struct transfer {              /* an HTTP request */
     bool public_only, blocked;
     bool is_plain;                     /* no TLS */
     int64_t started_us, first_byte_us; /* monotonic; 0 = not yet */
+    int64_t leaves_before_ms;          /* boottime */
     char text[CURL_ERROR_SIZE];
     http_done_fn *done;
     void *arg;

@@ -68,7 +68,8 @@ static curl_socket_t on_socket_opened(void *arg, curlsocktype purpose, struct cu
 }
 
 /* Before each attempt's first byte, when the connection stands; it may be an old one that was dialled for
- * another request. The type is libcurl's:
+ * another request. After a sleep the sockets are ready before the deadline's timer has fired: what has not
+ * begun by then must not leave any more, whoever waits for it has given it up. The type is libcurl's:
  * NOLINTNEXTLINE(readability-non-const-parameter) */
 static int on_attempt(void *arg, char *peer_ip, char *local_ip, int peer_port, int local_port)
 {
@@ -81,6 +82,8 @@ static int on_attempt(void *arg, char *peer_ip, char *local_ip, int peer_port, i
         t->blocked = true;
         return CURL_PREREQFUNC_ABORT;
     }
+    if (clock_boot_ms() >= t->leaves_before_ms)
+        return CURL_PREREQFUNC_ABORT;
     return again && http_has_left(t) ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 

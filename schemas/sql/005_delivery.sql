@@ -331,6 +331,33 @@ begin
 end
 $$;
 
+-- Whether a delivery that was claimed before has lost its place: a later one of its lane has gone, or may have. It is so only after its lease had ended:
+-- then it is uncertain, which holds no lane unless it may be sent again, and its owner, which was not dead but stood still, says afterwards that it never
+-- left. What somebody else wants behind the others goes all the same: a replay, a part that is sent once more, what came from another lane, and the rest
+-- of a reply that has begun to arrive. Under the claims' lock, so that nothing goes meanwhile.
+create or replace function agwb.is_overtaken(d agwb.deliveries) returns boolean
+language sql stable as $$
+    select d.fence > 0 and d.replay = 0 and d.chain is null and d.parts_sent = 0 and d.parts_end is null and (
+        exists (select 1 from agwb.deliveries o
+                where o.lane = d.lane and o.state = 'uncertain' and (o.rank, o.seq) > (d.rank, d.seq))
+        or exists (select 1 from agwb.deliveries o
+                   where o.lane = d.lane and o.state in ('sent', 'parked') and o.settled_at > d.accepted_at and (o.rank, o.seq) > (d.rank, d.seq)
+                     and (o.state = 'sent' or o.parts_sent > 0 or o.reason like 'uncertain%'))
+        or exists (select 1 from (select o.parts_sent from agwb.deliveries o
+                                  where o.lane = d.lane and o.state = 'ready' and (o.rank, o.seq) > (d.rank, d.seq)
+                                  order by o.rank, o.seq limit 1) next
+                   where next.parts_sent > 0))
+$$;
+
+-- Parks them: order is promised, and whether an old answer is still wanted behind a newer one is a person's to say, who has its copy and may replay it.
+create or replace function agwb.park_overtaken(p_ids text[]) returns void
+language sql as $$
+    update agwb.deliveries d
+    set state = 'parked', settled_at = clock_timestamp(), next_attempt_at = null,
+        reason = 'overtaken: not sent when its turn was, and a later one to this contact has gone' || coalesce('; ' || d.reason, '')
+    where d.message_id = any (p_ids) and d.state = 'ready'
+$$;
+
 -- Takes the due time from lanes that these hold busy. Locked, so that whoever settles them meanwhile sees the lane's row; a lane whose holder is just being
 -- settled stays due and comes next time.
 create or replace function agwb.hold_lanes(p_holders text[]) returns void
@@ -343,7 +370,7 @@ $$;
 
 drop function if exists agwb.pick_heads(integer, timestamptz, boolean, text[], text);
 -- The heads of up to p_slots due lanes. p_hold: what is uncertain holds its lane, since it may be sent again. Lanes' rows are locked first and their heads read with a newer snapshot (see refresh_lanes); a lane that someone is
--- changing comes next time.
+-- changing comes next time. cancelled: how many were taken out of their lanes instead, being out of date or overtaken.
 create or replace function agwb.pick_heads(
     p_slots integer, p_now timestamptz, p_drop_stale boolean, p_hold boolean, p_skip text[], p_only text,
     out ids text[], out cancelled integer)
@@ -354,6 +381,7 @@ declare
     v_lanes text[];
     v_stale text[];
     v_reasons text[];
+    v_overtaken text[];
     v_holders text[];
 begin
     select array_agg(x.lane) into v_lanes
@@ -361,34 +389,38 @@ begin
           order by l.due_at limit p_slots for update skip locked) x;
 
     with heads as materialized (
-        select due.lane, h.message_id, h.next_attempt_at, h.stale,
+        select due.lane, h.message_id, h.next_attempt_at, h.stale, coalesce(h.stale is null and h.overtaken, false) as overtaken,
                (h.next_attempt_at is null or h.next_attempt_at <= p_now) as is_due,
                coalesce((select s.message_id from agwb.deliveries s where s.lane = due.lane and s.state = 'sending'),
                         case when p_hold then (select u.message_id from agwb.deliveries u
                                                where u.lane = due.lane and u.state = 'uncertain' limit 1) end) as holder
         from unnest(v_lanes) due (lane)
-        left join lateral (select d.message_id, d.next_attempt_at, agwb.stale_reason(d, p_drop_stale) as stale
+        left join lateral (select d.message_id, d.next_attempt_at, agwb.stale_reason(d, p_drop_stale) as stale,
+                                  case when d.fence > 0 then agwb.is_overtaken(d) end as overtaken
                            from agwb.deliveries d
                            where d.lane = due.lane and d.state = 'ready' order by d.rank, d.seq limit 1) h on true
     ), held as (
-        -- a lane whose head is cancelled stays due: the next one's turn comes at once
+        -- a lane whose head is taken out stays due: the next one's turn comes at once
         update agwb.lanes l
-        set due_at = case when h.stale is not null then l.due_at when not h.is_due then h.next_attempt_at end
+        set due_at = case when h.stale is not null or h.overtaken then l.due_at when not h.is_due then h.next_attempt_at end
         from heads h where l.lane = h.lane and h.holder is null
         returning 1
     )
-    select coalesce(array_agg(h.message_id) filter (where h.stale is null and h.is_due and h.holder is null
+    select coalesce(array_agg(h.message_id) filter (where h.stale is null and not h.overtaken and h.is_due and h.holder is null
                                                       and h.message_id is not null), '{}'),
            array_agg(h.message_id) filter (where h.stale is not null), array_agg(h.stale) filter (where h.stale is not null),
-           array_agg(h.holder) filter (where h.holder is not null)
-    into ids, v_stale, v_reasons, v_holders from heads h;
+           array_agg(h.message_id) filter (where h.overtaken), array_agg(h.holder) filter (where h.holder is not null)
+    into ids, v_stale, v_reasons, v_overtaken, v_holders from heads h;
     if v_holders is not null then
         perform agwb.hold_lanes(v_holders);
     end if;
-    cancelled := coalesce(cardinality(v_stale), 0);
-    if cancelled > 0 then
+    if v_stale is not null then
         perform agwb.cancel_deliveries(v_stale, v_reasons);
     end if;
+    if v_overtaken is not null then
+        perform agwb.park_overtaken(v_overtaken);
+    end if;
+    cancelled := coalesce(cardinality(v_stale), 0) + coalesce(cardinality(v_overtaken), 0);
 end
 $$;
 
@@ -472,6 +504,11 @@ begin
         v_stale := agwb.stale_reason(v_head, p_drop_stale);
         if v_stale is not null then -- the lane stays due: its next head's turn comes with the next claim
             perform agwb.cancel_deliveries(array[v_head.message_id], array[v_stale]);
+            cancelled := cancelled + 1;
+            continue;
+        end if;
+        if v_head.fence > 0 and agwb.is_overtaken(v_head) then
+            perform agwb.park_overtaken(array[v_head.message_id]);
             cancelled := cancelled + 1;
             continue;
         end if;
@@ -664,7 +701,9 @@ begin
             select x.* from jsonb_to_record(r.next::jsonb) x (account text, channel text, address text, chain text, step integer, template boolean)
             where r.next is not null limit 1) n on true
         where d.message_id = r.message_id and d.fence = r.fence
-          and (d.state in ('sending', 'uncertain') or (d.state in ('parked', 'ready') and r.outcome = 'DELIVERED')) -- late, but definite
+          and (d.state in ('sending', 'uncertain')
+               or d.state in ('parked', 'ready') and r.outcome = 'DELIVERED' -- late, but definite; and not the same once more, whose answer was lost
+                  and not exists (select 1 from agwb.delivery_attempts a where a.message_id = d.message_id and a.fence = d.fence))
         returning d.*, c.limit_keys as old_keys, c.lease_until as old_until, c.lane as old_lane, c.account as old_account, c.parts_sent as part,
                   r.provider_id, r.outcome, r.disposition, r.started_ms, r.ended_ms, r.http_status, r.provider_code, r.detail, r.timings
     ), attempt as (
@@ -833,7 +872,8 @@ language sql stable as $$
     order by q.published_at limit p_limit
 $$;
 
--- Gives claims back that were never started: ready at once, the attempt not counted, their places of the limits free.
+-- Gives claims back that were never started: ready at once, the attempt not counted, their places of the limits free. One whose lease has ended meanwhile
+-- may have lost its place (see is_overtaken).
 create or replace function agwb.release_deliveries(p_message_ids text[], p_fences integer[]) returns integer
 language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off

@@ -88,6 +88,7 @@ begin
         union all
         select d.message_id, d.state, d.parts_sent, d.fence, d.payload, d.settled_at
         from agwb.deliveries d where d.lane = v_lane and d.state = 'parked' and d.settled_at > v_at - interval '6 hours'
+          and (d.reason like 'overtaken%') is not true -- which never left
     ), without_echo as materialized (
         select l.message_id, a.id, a.part, l.payload, a.started_at
         from in_lane l join agwb.delivery_attempts a on a.message_id = l.message_id

@@ -1,7 +1,7 @@
 /* The cases: which world, what is done to it, and what is promised then. */
 #include "faults.h"
 
-#define LATE_FAILURE  "(PERMFAIL 30005|uncertain):%"
+#define LATE_FAILURE  "(PERMFAIL 30005|uncertain|overtaken):%"
 #define QUICK_TIMEOUT "publisher.answer_timeout_ms=5000"
 
 const struct fault_case FAULT_CASES[] = {

@@ -340,7 +340,7 @@ static int64_t count_surprises(struct world *w, const struct expected *e)
             w,
             "select count(*) from faults.verdicts where verdict like 'parked%%' and reason not similar to "
             "'%s'",
-            e->reasons ? e->reasons : "uncertain:%");
+            e->reasons ? e->reasons : "(uncertain|overtaken):%");
         if (other > 0)
             print_message("  unexpected: %" PRId64 " deliveries parked for another reason\n", other);
         surprises += other;

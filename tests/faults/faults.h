@@ -96,7 +96,8 @@ void seed_set(uint64_t seed);
 void world_settle(struct world *w, int patience_s);
 
 struct expected {
-    bool parked; /* deliveries may be parked, for one of these reasons (a SQL pattern; NULL = uncertain) */
+    bool parked; /* deliveries may be parked, for one of these reasons (a SQL pattern; NULL = uncertain,
+                    overtaken) */
     const char *reasons;
     bool twice; /* duplicates may happen, and disorder by them (they are counted) */
     int64_t window_ms, limit_all, limit_contact; /* 0 = not looked at */

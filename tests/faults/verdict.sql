@@ -342,16 +342,18 @@ create view faults.disagreements as
     where d.state = 'sent' and d.parts_sent > (
         select count(distinct a.part) from agwb.delivery_attempts a where a.message_id = d.message_id and a.outcome = 'DELIVERED');
 
--- A lane's deliveries arrive in the order of their acceptance. What is uncertain does not hold its lane, so it has no place in this; nor has what came to
--- the lane from another one. A claim without an attempt may have been in doubt for a while: its owner died, or woke up after its lease (7 s here) and gave it back.
+-- A lane's deliveries arrive in the order of their acceptance. What came to the lane from another one has no place in this, nor has a reply of several
+-- messages of which one was in doubt, or was settled after its lease (7 s here): the rest of it goes behind what went meanwhile.
 create view faults.disorder as
     select x.* from (
         select d.lane, d.message_id, d.seq, d.attempts, d.fence, d.accepted_at, d.settled_at, s.seq as sent, max(d.seq) over (partition by d.lane order by s.seq rows between unbounded preceding and 1 preceding)
                as highest_before
         from faults.sends s join agwb.deliveries d on d.job_id = s.job_id and d.kind = 'reply' and d.state = 'sent'
-        where d.chain is null and (d.parts_sent <= 1 or d.parts_sent = d.fence)
-          and (d.settled_at < d.accepted_at + interval '7 seconds'
-               or d.fence <= (select count(*) from agwb.delivery_attempts a where a.message_id = d.message_id))) x
+        where d.chain is null
+          and (d.parts_sent <= 1 or d.parts_sent = d.fence and not exists (
+              select 1 from (select a.started_at, a.ended_at, lead(a.started_at) over (order by a.id) as next_at
+                             from agwb.delivery_attempts a where a.message_id = d.message_id) part
+              where coalesce(part.next_at, part.ended_at) - part.started_at > interval '7 seconds'))) x
     where x.seq < x.highest_before;
 
 -- The most requests that any window of this length held, by limit key.

@@ -202,6 +202,26 @@ static void test_parts_owner_killed_in_one(struct pair *p)
     assert_string_equal(attempts_of(p, "t"), "0 DELIVERED continue, 1 DELIVERED continue, 2 DELIVERED done");
 }
 
+/* The answer to a settlement was lost, so it comes again: its part counts once, and the next one is not left
+ * out. */
+static void test_parts_settled_again_counts_once(struct pair *p)
+{
+    sql_run(
+        p,
+        "insert into agwb.deliveries (message_id, account, lane, channel, address, state, attempts, fence, "
+        "lease_owner, lease_until, body_sha256, payload) values ('t', 'wa', 'wa +12025550101', 'whatsapp', "
+        "'+12025550101', 'sending', 1, 1, 'c:1', now(), '', '{}')");
+    for (int i = 0; i < 2; i++)
+        sql_run(
+            p,
+            "select agwb.settle_deliveries('{t}', '{1}', '{ready}', '{0}', '{t}', '{id-a}', '{NULL}', '{1}', "
+            "'{2}', '{200}', '{NULL}', '{DELIVERED}', '{continue}', '{NULL}', '{NULL}', '{NULL}', '{}', 0, "
+            "0, 0, "
+            "60000, false)");
+    assert_string_equal(attempts_of(p, "t"), "0 DELIVERED continue");
+    assert_int_equal(sql_int(p, "select parts_sent from agwb.deliveries where state = 'ready'"), 1);
+}
+
 #ifdef AGWB_CRASH_POINTS
 
 static bool was_taken(struct pair *p, const char *text)
@@ -361,6 +381,7 @@ int main(int argc, char **argv)
         PAIR_TEST(test_parts_opted_out_between_two),
         PAIR_TEST(test_parts_owner_killed_between_two),
         PAIR_TEST(test_parts_owner_killed_in_one),
+        PAIR_TEST(test_parts_settled_again_counts_once),
 #ifdef AGWB_CRASH_POINTS
         PAIR_TEST(test_parts_owner_dies_at_every_step),
 #endif

@@ -466,6 +466,27 @@ static void test_http_answer_before_deadline_after_stall(void **state)
     assert_int_equal(o.fate, HTTP_ANSWERED);
 }
 
+/* The process slept before the first byte: by now the message may be somebody else's. By a new connection and
+ * by a kept one. */
+static void test_http_nothing_leaves_after_the_deadline(void **state)
+{
+    (void)state;
+    for (int kept = 0; kept <= 1; kept++) {
+        struct outcome o = {.calls = 0};
+        struct http_request r = request_to(url_of("/echo"));
+        r.timeout_ms = 50;
+        int64_t end_at = clock_mono_ms() + r.timeout_ms;
+        start(&r, &o);
+        while (clock_mono_ms() <= end_at) /* the sleep */
+            sched_yield();
+        run();
+        assert_int_equal(o.calls, 1);
+        assert_int_equal(o.fate, HTTP_NOT_SENT);
+        assert_int_equal(post("/echo").fate, HTTP_ANSWERED); /* behind whatever has left */
+        assert_int_equal(atomic_load(&server.requests), kept + 1);
+    }
+}
+
 /* This test's own resolver: "stuck.example.test" hangs until the test lets go, or for 10 s when the loop
  * hangs with it. */
 static pthread_mutex_t stuck = PTHREAD_MUTEX_INITIALIZER;
@@ -572,6 +593,7 @@ int main(void)
         TEST(test_http_free_in_callback),
         TEST(test_http_send_in_callback),
         TEST(test_http_answer_before_deadline_after_stall),
+        TEST(test_http_nothing_leaves_after_the_deadline),
         TEST(test_http_unknown_host_is_not_sent),
         TEST(test_http_stuck_lookup_blocks_nobody),
         TEST(test_http_public_only),

@@ -1,0 +1,193 @@
+/* A lane's order when a consumer stands still for longer than its lease (SIGSTOP, as a suspended machine): at
+ * the lease's end what it holds is uncertain and the lane goes on; it wakes and says what became of it. */
+#include "rows.h"
+#include "wire.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+
+static bool is_state(struct pair *p, const char *id, const char *state)
+{
+    return strcmp(sql_text(p, "select state from agwb.deliveries where message_id = '%s'", id), state) == 0;
+}
+
+static bool is_accept_waiting(struct pair *p)
+{
+    return sql_int(p, "select count(*) from pg_stat_activity where datname = current_database() and "
+                      "wait_event_type = 'Lock' and query like '%%accept_replies%%'") > 0;
+}
+
+static void start(struct pair *p)
+{
+    p->timeout_ms = 1000;
+    pair_set(p, "consumer.lease_ms=6500");
+    pair_set(p, "retry.delivery.delay_ms=100");
+    pair_set(p, "retry.delivery.multiplier=1");
+    pair_set(p, "retry.delivery.jitter=0");
+    pair_start_consumer_ready(p);
+}
+
+static void freeze(struct pair *p)
+{
+    int status;
+
+    process_signal(&p->consumer, SIGSTOP);
+    assert_int_equal(waitpid(p->consumer.pid, &status, WUNTRACED), p->consumer.pid);
+    assert_true(WIFSTOPPED(status));
+}
+
+/* Stopped between the claim's commit and its answer: the acceptance waits for its job's lock meanwhile. */
+static void freeze_with_claim(struct pair *p, const char *id, const char *text)
+{
+    struct db_session *lock = sql_session(p);
+    const char *job = job_add(p, 1, "a question");
+
+    sql_session_run(lock, "begin; select 1 from ai_response_queue for update");
+    wire_answer(p, id, job, 1, text);
+    WAIT_UNTIL(is_accept_waiting(p));
+    freeze(p);
+    sql_session_run(lock, "rollback");
+    db_session_close(&lock);
+    WAIT_UNTIL(is_state(p, id, "sending"));
+}
+
+/* The other instance sweeps, and takes over the queue when the broker has lost the frozen one. */
+static void take_over(struct pair *p, const char *id)
+{
+    pair_start_program(p, &p->more[0], "consumer2", "agwb-consumer", "consumer.metrics_listen=off");
+    WAIT_UNTIL(is_state(p, id, "uncertain"));
+    wire_forget(p);
+    sandbox_run("AGWB_TEST_RABBITMQCTL",
+                (const char *const[]){"close_all_connections", "-p", p->vhost, "test", NULL});
+}
+
+static void assert_overtaken(struct pair *p, const char *id, const char *error)
+{
+    struct wire_message m;
+
+    wire_take(p, "wb_parked", &m);
+    assert_string_equal(m.id, id);
+    assert_string_equal(m.reason, "overtaken");
+    assert_string_equal(m.error, error);
+    wire_publish(p, "wb_parked", m.id, buf_str(&m.body)); /* for a replay */
+    wire_free(&m);
+    WAIT_UNTIL(sql_int(p,
+                       "select count(*) from agwb.deliveries where message_id = '%s' and state = 'parked' "
+                       "and copied_at is not null",
+                       id) == 1);
+}
+
+/* It never left, but the next one has gone: a person decides, and may send it after all. */
+static void test_order_claim_given_back_behind_a_later_one(struct pair *p)
+{
+    struct buf out;
+
+    start(p);
+    freeze_with_claim(p, "first", "the first");
+    take_over(p, "first");
+    wire_answer(p, "second", "none", 1, "the second");
+    WAIT_UNTIL(is_state(p, "second", "sent"));
+    process_signal(&p->consumer, SIGCONT);
+    WAIT_UNTIL(log_count(&p->consumer, "claim came too late for an attempt, given back", NULL, NULL) == 1);
+    assert_overtaken(p, "first",
+                     "overtaken: not sent when its turn was, and a later one to this contact has gone");
+    assert_int_equal(pair_requests(p), 1);
+    assert_int_equal(job_count(p, "status = 'failed'"), 1);
+    wire_answer(p, "third", "none", 1, "the third");
+    WAIT_UNTIL(is_state(p, "third", "sent"));
+    assert_int_equal(pair_requests(p), 2);
+
+    assert_int_equal(pair_command(p, "agwb-consumer",
+                                  (const char *const[]){"dlq", "replay", "wb_parked", "--message-id", "first",
+                                                        "--execute", "--yes", NULL},
+                                  &out),
+                     0);
+    buf_fini(&out);
+    WAIT_UNTIL(is_state(p, "first", "sent"));
+    assert_int_equal(pair_requests(p), 3);
+    assert_true(pair_sent_once_each(p));
+}
+
+/* Nothing of its lane has gone: it goes, and what waits behind it after it. */
+static void test_order_claim_given_back_in_its_place(struct pair *p)
+{
+    start(p);
+    freeze_with_claim(p, "first", "the first");
+    take_over(p, "first");
+    wire_answer(p, "elsewhere", "none", 2, "to another contact");
+    WAIT_UNTIL(is_state(p, "elsewhere", "sent"));
+    process_signal(&p->consumer, SIGCONT);
+    WAIT_UNTIL(is_state(p, "first", "sent"));
+    wire_answer(p, "second", "none", 1, "the second");
+    WAIT_UNTIL(is_state(p, "second", "sent"));
+    assert_int_equal(pair_requests(p), 3);
+    assert_true(pair_sent_once_each(p));
+}
+
+/* The provider had refused it for now, which is read after the lease: no second try behind the next one. */
+static void test_order_late_failure_behind_a_later_one(struct pair *p)
+{
+    start(p);
+    pair_script(p, "{\"rules\":[{\"match\":{\"text\":\"the first\"},\"times\":1,\"action\":{\"status\":503,"
+                   "\"delay_ms\":800}}]}");
+    wire_answer(p, "first", "none", 1, "the first");
+    WAIT_UNTIL(pair_requests(p) == 1);
+    freeze(p);
+    take_over(p, "first");
+    wire_answer(p, "second", "none", 1, "the second");
+    WAIT_UNTIL(is_state(p, "second", "sent"));
+    process_signal(&p->consumer, SIGCONT);
+    assert_overtaken(p, "first",
+                     "overtaken: not sent when its turn was, and a later one to this contact has gone; "
+                     "TEMPFAIL 503: Server answered 503");
+    assert_string_equal(sql_text(p, "select string_agg(outcome || ' ' || disposition, ', ' order by id) from "
+                                    "agwb.delivery_attempts where message_id = 'first'"),
+                        "TEMPFAIL retry");
+    assert_int_equal(pair_requests(p), 2);
+}
+
+/* The first of three messages had arrived, which is settled after the lease: half an answer is worse than one
+ * with another in between. */
+static void test_order_rest_of_a_reply_goes_behind_a_later_one(struct pair *p)
+{
+    static const char *const ORDER[] = {"first-a", "the second", "first-b", "first-c"};
+    struct buf line;
+
+    start(p);
+    pair_script(p, "{\"rules\":[{\"match\":{\"text\":\"first-a\"},\"times\":1,\"action\":{\"status\":200,"
+                   "\"delay_ms\":800}}]}");
+    wire_publish(
+        p, "wb_queue", "first",
+        "{\"messageId\":\"first\",\"status\":\"success\",\"channel\":\"whatsapp\",\"contact\":{"
+        "\"phoneNumber\":\"+12025550101\"},"
+        "\"response\":{\"type\":\"image\",\"attachments\":["
+        "{\"url\":\"https://example.com/a.jpg\",\"mimeType\":\"image/jpeg\",\"caption\":\"first-a\"},"
+        "{\"url\":\"https://example.com/b.jpg\",\"mimeType\":\"image/jpeg\",\"caption\":\"first-b\"},"
+        "{\"url\":\"https://example.com/c.jpg\",\"mimeType\":\"image/jpeg\",\"caption\":\"first-c\"}]}}");
+    WAIT_UNTIL(pair_requests(p) == 1);
+    freeze(p);
+    take_over(p, "first");
+    wire_answer(p, "second", "none", 1, "the second");
+    WAIT_UNTIL(is_state(p, "second", "sent"));
+    process_signal(&p->consumer, SIGCONT);
+    WAIT_UNTIL(is_state(p, "first", "sent"));
+    assert_int_equal(pair_requests(p), 4);
+    for (size_t i = 0; i < 4; i++) {
+        pair_journal_line(p, i, &line);
+        assert_non_null(strstr(buf_str(&line), ORDER[i]));
+        buf_fini(&line);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        PAIR_TEST(test_order_claim_given_back_behind_a_later_one),
+        PAIR_TEST(test_order_claim_given_back_in_its_place),
+        PAIR_TEST(test_order_late_failure_behind_a_later_one),
+        PAIR_TEST(test_order_rest_of_a_reply_goes_behind_a_later_one),
+    };
+    pair_options(argc, argv);
+    return cmocka_run_group_tests(tests, pair_open_group, pair_close_group);
+}
