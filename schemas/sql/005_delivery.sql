@@ -1,5 +1,9 @@
 -- What agwb-consumer calls: accept, claim, settle and the chores between them. These functions are the only place where a
 -- delivery's durable state changes. (The planner settings on them: see 004_intake.sql.)
+--
+-- The statements of each reply are large: to plan one anew for the sake of a small batch costs more than to run it, hence the generic plans of some
+-- functions. These plans may have been made when the tables were empty, where to read a whole index looks as good as to look one row up. So what they
+-- update they find by "= any" or by the row's place, which a lateral with a limit looked up; a row whose place is used was locked by an earlier statement.
 
 -- The text of a reply, for the conversation's history.
 create or replace function agwb.reply_text(p_payload bytea) returns text
@@ -7,12 +11,12 @@ language sql immutable as $$
     select convert_from(p_payload, 'UTF8')::jsonb #>> '{response,text}'
 $$;
 
+drop function if exists agwb.agent_error(bytea);
 -- What an agent says that went wrong; null unless the reply's status is error.
-create or replace function agwb.agent_error(p_payload bytea) returns text
+create or replace function agwb.agent_error(p_reply jsonb) returns text
 language sql immutable as $$
-    select 'agent: ' || coalesce(p.body #>> '{error,code}', 'ERROR') || ': ' || coalesce(p.body #>> '{error,message}', 'no message')
-    from (select convert_from(p_payload, 'UTF8')::jsonb as body) p
-    where p.body ->> 'status' = 'error'
+    select case when p_reply ->> 'status' = 'error' then
+        'agent: ' || coalesce(p_reply #>> '{error,code}', 'ERROR') || ': ' || coalesce(p_reply #>> '{error,message}', 'no message') end
 $$;
 
 -- "+12025550143" from a user JID; null for every other kind.
@@ -51,7 +55,7 @@ $$;
 -- lanes take turns.
 create or replace function agwb.refresh_lanes(p_lanes text[]) returns void
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_waiting text[];
@@ -88,7 +92,7 @@ $$;
 -- does nothing: anyone who may publish could write it. Returns the ids that were lifted.
 create or replace function agwb.revive_deliveries(p_message_ids text[], p_payloads bytea[], p_replays integer[]) returns text[]
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = auto
 as $$
 declare
     v_revived text[];
@@ -130,7 +134,7 @@ create or replace function agwb.accept_replies(
 returns table (message_id text, result text, orphan boolean, reason text, fence integer, account text, channel text, address text,
                job_id uuid, workspace_id uuid, contact_id uuid, accepted_ms bigint, quoted_id text, number text, email text)
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
@@ -153,64 +157,70 @@ begin
         v_revived := agwb.revive_deliveries(p_message_ids, p_payloads, p_replays);
     end if;
 
-    -- The laterals with a limit are looked up row by row, by index, whatever the planner believes of the tables' sizes.
+    -- The laterals with a limit are looked up row by row, by index, whatever the planner believes of the tables' sizes. The payloads are not carried
+    -- from step to step, and all steps have all rows: nothing is joined back.
     return query
     with accounts as materialized (
         select a.name, a.channel, a.workspaces, a."default" as is_default, row_number() over () as position
         from jsonb_to_recordset(p_accounts) a (name text, channel text, workspaces jsonb, "default" boolean)
     ), who as materialized (
         -- what the reply left out is looked up by the request it answers
-        select r.*, k.body_sha256 as known_sha256, sha256(r.payload) as body_sha256, q.id as job_id,
+        select r.position, r.message_id, r.original, r.status, r.has_content, r.published_ms, r.replay,
+               k.body_sha256 as known_sha256, sha256(p_payloads[r.position::integer]) as body_sha256, q.id as job_id,
+               r.has_content and k.body_sha256 is null as is_new,
                coalesce(r.workspace_id, q.workspace_id, c.workspace_id) as the_workspace,
                coalesce(c.id, r.contact_id) as the_contact, v.id as the_conversation,
                case when coalesce(r.channel, v.channel_type) in ('email', 'instagram', 'website') then null
                     else coalesce(r.address, agwb.number_of_jid(r.jid), -- a hidden id has a number where we know whose it is
                                   case when r.jid = c.remote_jid then nullif(c.phone_number, '') end, r.jid) end as said_address,
-               c.phone_number, c.remote_jid, c.email, c.external_id, m.external_id as quoted, m.metadata ->> 'account' as quoted_account,
+               c.phone_number, c.remote_jid, c.email, c.external_id, nullif(m.external_id, '') as quoted, m.metadata ->> 'account' as quoted_account,
                coalesce(r.channel, nullif(v.channel_type, '')) as said_channel,
                case when coalesce(r.jid, nullif(c.remote_jid, '')) is not null or c.external_id like 'whatsapp:%'
                     then 'whatsapp' else 'sms' end as likely_channel,
                -- as stale_reason(), which the claim asks for the reason
                c.opted_out_at is not null or v.requires_human is true or (p_drop_stale and q.id is not null) as may_be_stale
         from unnest(p_message_ids, p_originals, p_statuses, p_has_content, p_jids, p_addresses, p_channels, p_workspaces,
-                    p_conversations, p_contacts, p_published_ms, p_payloads, p_headers, p_replays) with ordinality
+                    p_conversations, p_contacts, p_published_ms, p_replays) with ordinality
              r (message_id, original, status, has_content, jid, address, channel, workspace_id, conversation_id, contact_id,
-                published_ms, payload, headers, replay, position)
+                published_ms, replay, position)
         left join lateral (select x.body_sha256 from agwb.deliveries x where x.message_id = r.message_id limit 1) k on true
-        left join lateral (select x.* from ai_response_queue x where x.id = r.original limit 1) q on true
+        left join lateral (select x.id, x.workspace_id, x.contact_id, x.conversation_id, x.message_id
+                           from ai_response_queue x where x.id = r.original limit 1) q on true
         left join lateral (select x.external_id, x.metadata, x.conversation_id from messages x where x.id = q.message_id limit 1) m on true
-        left join lateral (select x.* from conversations x
+        left join lateral (select x.id, x.customer_id, x.channel_type, x.requires_human from conversations x
                            where x.id = coalesce(r.conversation_id, q.conversation_id, m.conversation_id) limit 1) v on true
-        left join lateral (select x.* from customer_profiles x
+        left join lateral (select x.id, x.workspace_id, x.phone_number, x.remote_jid, x.email, x.external_id, x.opted_out_at
+                           from customer_profiles x
                            where x.id = coalesce(r.contact_id, q.contact_id, v.customer_id) limit 1) c on true
     ), routed as materialized (
-        select w.*, a.name as the_account,
-               coalesce(w.said_address, agwb.contact_address(w.said_channel, w.phone_number, w.remote_jid, w.email, w.external_id)) as the_address,
-               coalesce(a.channel, w.said_channel, w.likely_channel) as the_channel,
-               a.name || ' ' || coalesce(w.said_address, agwb.contact_address(w.said_channel, w.phone_number, w.remote_jid, w.email,
-                                                                              w.external_id)) as lane
+        select w.*, a.name as the_account, coalesce(a.channel, w.said_channel, w.likely_channel) as the_channel, b.address as the_address,
+               a.name || ' ' || b.address as lane
         from who w
         left join lateral (
             -- pick_account(); a channel that nobody named is only a guess: another account's will do when there is none for it
             select x.name, x.channel from accounts x
-            where x.channel = any (case when w.said_channel is null then array[w.likely_channel, 'whatsapp', 'sms'] else array[w.said_channel] end)
+            where w.is_new
+              and x.channel = any (case when w.said_channel is null then array[w.likely_channel, 'whatsapp', 'sms'] else array[w.said_channel] end)
               and (coalesce(jsonb_array_length(x.workspaces), 0) = 0 or x.workspaces ? w.the_workspace::text)
             order by x.channel is distinct from coalesce(w.said_channel, w.likely_channel), x.channel is distinct from 'whatsapp',
                      (x.workspaces ? w.the_workspace::text) is not true, x.is_default is not true, x.position
             limit 1) a on true
-        where w.has_content and w.known_sha256 is null
+        cross join lateral (
+            select coalesce(w.said_address,
+                            agwb.contact_address(w.said_channel, w.phone_number, w.remote_jid, w.email, w.external_id)) as address offset 0) b
     ), judged as materialized (
-        select y.*, y.may_go and row_number() over (partition by y.may_go order by y.position) <= v_slots as goes,
+        select y.*, y.may_go and count(*) filter (where y.may_go) over (order by y.position) <= v_slots as goes,
                -- an account cannot quote what another one received
-               case when coalesce(y.quoted_account, y.the_account) = y.the_account then nullif(y.quoted, '') end as the_quoted
+               case when coalesce(y.quoted_account, y.the_account) = y.the_account then y.quoted end as the_quoted
         from (select x.*,
-                     case when x.the_account is null then 'no account for channel ' || x.the_channel
+                     case when not x.is_new then null
+                          when x.the_account is null then 'no account for channel ' || x.the_channel
                           when x.the_address is null then 'no address: neither the reply nor the request''s contact has one for channel ' || x.the_channel
                           when x.the_channel = 'website' and x.the_conversation is null then 'no conversation: a reply on the website is shown in one'
                           end as fault,
-                     v_slots > 0 and x.lane is not null and (x.the_channel <> 'website' or x.the_conversation is not null)
+                     v_slots > 0 and x.is_new and x.lane is not null and (x.the_channel <> 'website' or x.the_conversation is not null)
                      and not x.may_be_stale and x.the_account <> all (p_skip) and b.is_busy is null
-                     and row_number() over (partition by x.lane order by x.position) = 1 as may_go
+                     and row_number() over (partition by x.lane collate "C" order by x.position) = 1 as may_go
               from routed x
               left join lateral (
                   select true as is_busy from agwb.deliveries d where d.lane = x.lane and d.state = 'ready'
@@ -223,13 +233,14 @@ begin
              body_sha256, payload, headers, published_at, settled_at, quoted_id, replay, fence, attempts, lease_owner, lease_until)
         select j.message_id, j.job_id, j.the_workspace, j.the_contact, j.the_conversation, j.the_account, j.lane, j.the_channel, j.the_address,
                case when j.fault is not null then 'parked' when j.goes then 'sending' else 'ready' end, j.fault,
-               j.body_sha256, j.payload, coalesce(j.headers, '{}')::jsonb,
+               j.body_sha256, p_payloads[j.position::integer], coalesce(p_headers[j.position::integer], '{}')::jsonb,
                to_timestamp(j.published_ms / 1000.0), case when j.fault is not null then clock_timestamp() end, j.the_quoted,
                case when j.replay > 0 and exists (
                    select 1 from agwb.audit u where u.action = 'replay' and u.message_id = j.message_id and u.n = j.replay)
                then j.replay else 0 end,
                j.goes::integer, j.goes::integer, case when j.goes then p_owner end, case when j.goes then v_until end
         from judged j
+        where j.is_new
         order by j.position
         on conflict on constraint deliveries_pkey do nothing
         returning 1
@@ -237,18 +248,21 @@ begin
         -- the real answer is here: an apology that has not left is not needed any more
         update agwb.deliveries f
         set state = 'cancelled', reason = 'a real reply came first', settled_at = clock_timestamp()
-        from judged j
-        -- not "=", or an index of all fallbacks, or of all that is ready, would be read
-        cross join lateral (select d.message_id from agwb.deliveries d
-                            where d.job_id = j.job_id and d.kind is not distinct from 'fallback'
-                              and d.state is not distinct from 'ready' limit 1) o
-        where j.fault is null and f.message_id = o.message_id and f.state is not distinct from 'ready'
+        where f.message_id = any (array(
+                select o.message_id
+                from judged j
+                -- not "=", or an index of all fallbacks, or of all that is ready, would be read
+                cross join lateral (select d.message_id from agwb.deliveries d
+                                    where d.job_id = j.job_id and d.kind is not distinct from 'fallback'
+                                      and d.state is not distinct from 'ready' limit 1) o
+                where j.is_new and j.fault is null and j.job_id is not null))
+          and f.state is not distinct from 'ready'
         returning f.lane
     ), waiting as (
         -- Due at once unless it already waits for its head's time, and that head was not just cancelled. A lane with one in flight is due in vain: the claim sees that.
         insert into agwb.lanes (lane, account, due_at)
         select distinct on (l.lane) l.lane, l.account, clock_timestamp()
-        from (select j.lane, j.the_account as account from judged j where j.fault is null and not j.goes
+        from (select j.lane, j.the_account as account from judged j where j.is_new and j.fault is null and not j.goes
               union all select d.lane, d.account from agwb.deliveries d where d.message_id = any (v_revived)) l
         order by l.lane
         on conflict (lane) do update
@@ -256,21 +270,20 @@ begin
                      else coalesce(agwb.lanes.due_at, excluded.due_at) end
         returning 1
     )
-    select w.message_id,
-           case when w.message_id = any (v_revived) then 'accepted'
-                when w.known_sha256 is not null then case when w.known_sha256 = w.body_sha256 then 'duplicate' else 'conflict' end
-                when not w.has_content then case when w.status = 'error' then 'error' else 'empty' end
+    select j.message_id,
+           case when j.message_id = any (v_revived) then 'accepted'
+                when j.known_sha256 is not null then case when j.known_sha256 = j.body_sha256 then 'duplicate' else 'conflict' end
+                when not j.has_content then case when j.status = 'error' then 'error' else 'empty' end
                 when j.fault is not null then 'unroutable'
                 else 'accepted' end,
-           w.original is not null and w.job_id is null, j.fault,
+           j.original is not null and j.job_id is null, j.fault,
            case when j.goes then 1 end, j.the_account, j.the_channel, j.the_address, j.job_id, j.the_workspace, j.the_contact,
            (extract(epoch from now()) * 1000)::bigint, j.the_quoted,
            case when j.the_account = any (p_chained) then j.phone_number end,
            case when j.the_account = any (p_chained) then j.email end
-    from who w
-    left join judged j on j.position = w.position
-    where (select count(*) from ledger) = (select count(*) from judged)
-    order by w.position;
+    from judged j
+    where (select count(*) from ledger) = (select count(*) from judged n where n.is_new)
+    order by j.position;
     if not found then
         raise exception 'one of the replies is being accepted by somebody else' using errcode = 'serialization_failure';
     end if;
@@ -301,7 +314,7 @@ $$;
 -- someone else holds is not waited for, its delivery is looked at again by the next claim.
 create or replace function agwb.cancel_deliveries(p_ids text[], p_reasons text[]) returns void
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = auto
 as $$
 declare
     v_busy uuid[];
@@ -348,7 +361,7 @@ create or replace function agwb.pick_heads(
     p_slots integer, p_now timestamptz, p_drop_stale boolean, p_hold boolean, p_skip text[], p_only text,
     out ids text[], out cancelled integer)
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_lanes text[];
@@ -361,12 +374,13 @@ begin
           order by l.due_at limit p_slots for update skip locked) x;
 
     with heads as materialized (
-        select due.lane, h.message_id, h.next_attempt_at, h.stale,
+        select k.row_place, h.message_id, h.next_attempt_at, h.stale,
                (h.next_attempt_at is null or h.next_attempt_at <= p_now) as is_due,
                coalesce((select s.message_id from agwb.deliveries s where s.lane = due.lane and s.state = 'sending'),
                         case when p_hold then (select u.message_id from agwb.deliveries u
                                                where u.lane = due.lane and u.state = 'uncertain' limit 1) end) as holder
         from unnest(v_lanes) due (lane)
+        cross join lateral (select l.ctid as row_place from agwb.lanes l where l.lane = due.lane limit 1) k
         left join lateral (select d.message_id, d.next_attempt_at, agwb.stale_reason(d, p_drop_stale) as stale
                            from agwb.deliveries d
                            where d.lane = due.lane and d.state = 'ready' order by d.rank, d.seq limit 1) h on true
@@ -374,7 +388,7 @@ begin
         -- a lane whose head is cancelled stays due: the next one's turn comes at once
         update agwb.lanes l
         set due_at = case when h.stale is not null then l.due_at when not h.is_due then h.next_attempt_at end
-        from heads h where l.lane = h.lane and h.holder is null
+        from heads h where l.ctid = h.row_place and h.holder is null
         returning 1
     )
     select coalesce(array_agg(h.message_id) filter (where h.stale is null and h.is_due and h.holder is null
@@ -409,7 +423,7 @@ create or replace function agwb.pick_heads_within_limits(
     out ids text[], out cancelled integer, out free_at timestamptz,
     out held_all integer, out held_account integer, out held_contact integer)
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = auto
 as $$
 declare
     v_full text[] := '{}'; -- accounts without a place
@@ -506,7 +520,7 @@ returns table (
     parts_sent integer, parts_end integer, quoted_id text, step integer, chain text, as_template boolean, number text, email text,
     wait_ms bigint, held_all integer, held_account integer, held_contact integer, cancelled integer)
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
@@ -536,8 +550,7 @@ begin
         update agwb.deliveries d
         set state = 'sending', fence = d.fence + 1, attempts = d.attempts + 1, lease_owner = p_owner, lease_until = v_until,
             limit_keys = case when v_limited then agwb.limit_keys(d) end
-        from unnest(v_ids) h (message_id)
-        where d.message_id = h.message_id and d.state is not distinct from 'ready' -- not "=", or an index of all that is ready would be read
+        where d.message_id = any (v_ids) and d.state is not distinct from 'ready' -- not "=", or an index of all that is ready would be read
         returning d.*)
     select t.message_id, t.fence, t.attempts, t.kind, t.account, t.channel, t.address, convert_from(t.payload, 'UTF8'),
            t.job_id, t.workspace_id, t.contact_id, t.headers::text,
@@ -571,7 +584,7 @@ drop function if exists agwb.end_sends(jsonb, integer, integer, integer, interva
 create or replace function agwb.end_sends(
     p_sends jsonb, p_left boolean, p_all integer, p_account integer, p_contact integer, p_window interval) returns void
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = auto
 as $$
 declare
     v_ended timestamptz;
@@ -614,7 +627,7 @@ create or replace function agwb.settle_deliveries(
     p_all integer, p_account integer, p_contact integer, p_window_ms bigint, p_bare boolean)
 returns table (message_id text, job_created_ms bigint, job_published_ms bigint, is_due boolean)
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
@@ -630,7 +643,8 @@ declare
 begin
     -- jobs before lanes and in one order, as accept_replies() does
     perform 1 from ai_response_queue q
-    where q.id in (select d.job_id from agwb.deliveries d where d.message_id = any (p_message_ids)) order by q.id for update;
+    where q.id = any (array(select d.job_id from agwb.deliveries d where d.message_id = any (p_message_ids))) order by q.id for update;
+    perform 1 from agwb.deliveries d where d.message_id = any (p_message_ids) order by d.message_id for update;
 
     with r as materialized (
         select * from unnest(p_message_ids, p_fences, p_states, p_waits_ms, p_counted, p_provider_ids, p_reasons, p_started_ms,
@@ -657,16 +671,33 @@ begin
             settled_at = case when r.state in ('sent', 'parked') then clock_timestamp() end,
             copied_at = case when r.state <> 'ready' then d.copied_at end
         from r
-        -- as it was before; with a limit these are looked up row by row, whatever the planner believes
-        cross join lateral (select x.limit_keys, x.lease_until, x.lane, x.account, x.parts_sent
+        -- as it was before
+        cross join lateral (select x.ctid as row_place, x.limit_keys, x.lease_until, x.lane, x.account, x.parts_sent
                             from agwb.deliveries x where x.message_id = r.message_id limit 1) c
         left join lateral (
             select x.* from jsonb_to_record(r.next::jsonb) x (account text, channel text, address text, chain text, step integer, template boolean)
             where r.next is not null limit 1) n on true
-        where d.message_id = r.message_id and d.fence = r.fence
+        where d.ctid = c.row_place and d.fence = r.fence
           and (d.state in ('sending', 'uncertain') or (d.state in ('parked', 'ready') and r.outcome = 'DELIVERED')) -- late, but definite
-        returning d.*, c.limit_keys as old_keys, c.lease_until as old_until, c.lane as old_lane, c.account as old_account, c.parts_sent as part,
+        returning d.message_id, d.seq, d.kind, d.fence, d.state, d.channel, d.account, d.lane, d.job_id, d.workspace_id, d.contact_id,
+                  d.conversation_id, d.message_row_id, d.provider_message_id,
+                  -- where it is needed, and no further than to the next step
+                  case when not p_bare and r.state <> 'parked' and (d.conversation_id is not null or d.job_id is not null) then d.payload end
+                  as payload,
+                  c.limit_keys as old_keys, c.lease_until as old_until, c.lane as old_lane, c.account as old_account, c.parts_sent as part,
                   r.provider_id, r.outcome, r.disposition, r.started_ms, r.ended_ms, r.http_status, r.provider_code, r.detail, r.timings
+    ), said as materialized (
+        -- the payload is parsed once; the job is locked, so it is what it was
+        select s.message_id, s.seq, s.state, s.channel, s.account, s.lane, s.workspace_id, s.contact_id, s.conversation_id, s.message_row_id,
+               s.provider_message_id, s.old_keys, s.old_until, s.old_lane, s.outcome, s.disposition,
+               q.row_place, q.created_at, q.published_at, b.body #>> '{response,text}' as text,
+               coalesce(b.body #>> '{response,type}', 'text') as type,
+               case when s.channel = 'website' then b.body #> '{response,attachments}' end as attachments,
+               case when q.row_place is not null then agwb.agent_error(b.body) end as error
+        from settled s
+        left join lateral (select x.ctid as row_place, x.created_at, x.published_at from ai_response_queue x
+                           where x.id = s.job_id and s.state = 'sent' and s.kind = 'reply' and not p_bare limit 1) q on true
+        left join lateral (select convert_from(s.payload, 'UTF8')::jsonb as body offset 0) b on true
     ), attempt as (
         insert into agwb.delivery_attempts
             (message_id, fence, account, part, started_at, ended_at, http_status, provider_code, outcome, disposition, detail, timings,
@@ -676,13 +707,12 @@ begin
         from settled s
     ), history as (
         insert into messages (id, conversation_id, sender_type, content, content_type, external_id, delivery_status, metadata)
-        select s.message_row_id, s.conversation_id, 'ai', agwb.reply_text(s.payload),
-               coalesce(convert_from(s.payload, 'UTF8')::jsonb #>> '{response,type}', 'text'),
+        select s.message_row_id, s.conversation_id, 'ai', s.text, s.type,
                s.provider_message_id, case when s.state = 'sent' then 'SENT' else 'PENDING' end,
                jsonb_build_object('messageId', s.message_id, 'channel', s.channel, 'account', s.account)
                || case when s.channel = 'website' -- whoever shows it has nothing else
-                  then jsonb_build_object('attachments', convert_from(s.payload, 'UTF8')::jsonb #> '{response,attachments}') else '{}' end
-        from settled s
+                  then jsonb_build_object('attachments', s.attachments) else '{}' end
+        from said s
         where s.conversation_id is not null and s.state <> 'parked' and not p_bare
         on conflict (id) do update
             set external_id = coalesce(excluded.external_id, messages.external_id),
@@ -692,28 +722,25 @@ begin
         insert into usage_logs (workspace_id, kind, quantity, metadata)
         select s.workspace_id, s.channel || '_message', 1,
                jsonb_build_object('messageId', s.message_id, 'account', s.account, 'contactId', s.contact_id)
-        from settled s where s.state = 'sent' and not p_bare
+        from said s where s.state = 'sent' and not p_bare
     ), answered as (
         update ai_response_queue q
-        set status = case when agwb.agent_error(s.payload) is null then agwb.complete_status() else 'failed' end,
-            error = agwb.agent_error(s.payload), processed_at = clock_timestamp(),
-            ai_response = case when s.kind = 'reply' then agwb.reply_text(s.payload) else q.ai_response end,
+        set status = case when s.error is null then (select agwb.complete_status()) else 'failed' end,
+            error = s.error, processed_at = clock_timestamp(), ai_response = s.text,
             response_time_ms = least((extract(epoch from clock_timestamp() - q.created_at) * 1000)::bigint, 2147483647)::integer
-        from settled s
-        where q.id = s.job_id and q.id = any (array(select x.job_id from settled x)) -- by index, at any size of the table
-          and s.state = 'sent' and s.kind = 'reply' and not p_bare
-        returning q.id, q.created_at, q.published_at
+        from said s
+        where q.ctid = s.row_place -- row by row, at any size of the table
     )
     select array_agg(distinct s.old_lane), array_agg(s.message_id order by s.seq),
-           array_agg((extract(epoch from a.created_at) * 1000)::bigint order by s.seq),
-           array_agg((extract(epoch from a.published_at) * 1000)::bigint order by s.seq),
+           array_agg((extract(epoch from s.created_at) * 1000)::bigint order by s.seq),
+           array_agg((extract(epoch from s.published_at) * 1000)::bigint order by s.seq),
            jsonb_agg(jsonb_build_array(s.old_keys, s.old_until)) filter (where s.old_keys is not null),
            array_agg(s.lane) filter (where s.disposition = 'next'), array_agg(s.account) filter (where s.disposition = 'next'),
            array_agg(s.provider_message_id) filter (where s.outcome = 'DELIVERED' and s.provider_message_id is not null),
            jsonb_agg(jsonb_build_object('conversationId', s.conversation_id, 'messageId', s.message_row_id))
                filter (where s.channel = 'website' and s.state = 'sent')
     into v_lanes, v_settled, v_created, v_asked, v_counted, v_moved, v_accounts, v_provider_ids, v_shown
-    from settled s left join answered a on a.id = s.job_id;
+    from said s;
 
     if v_provider_ids is not null and not p_bare then
         perform agwb.apply_receipts_of(v_provider_ids); -- some come before their send is recorded
@@ -1059,7 +1086,7 @@ begin
         update agwb.deliveries d
         set state = 'uncertain', next_attempt_at = v_now + p_uncertain_wait_ms * interval '1 millisecond',
             reason = 'the consumer ended during the attempt', lease_owner = null, lease_until = null, limit_keys = null
-        from expired e where d.message_id = e.message_id
+        where d.message_id = any (array(select e.message_id from expired e))
         returning d.lane)
     select count(*), coalesce(array_agg(m.lane), '{}') into orphaned, v_lanes from moved m;
 
@@ -1073,7 +1100,7 @@ begin
             next_attempt_at = null,
             reason = 'uncertain: ' || coalesce(d.reason, 'no answer'),
             settled_at = case when not p_resend then v_now end
-        from decided e where d.message_id = e.message_id
+        where d.message_id = any (array(select e.message_id from decided e))
         returning d.lane, d.state)
     select count(*) filter (where m.state = 'parked'), count(*) filter (where m.state = 'ready'), coalesce(array_agg(m.lane), '{}')
     into parked, resent, v_more from moved m;
@@ -1111,7 +1138,7 @@ begin
     ), taken as (
         update agwb.deliveries d
         set lease_owner = p_owner, lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond'
-        from due where d.message_id = due.message_id
+        where d.message_id = any (array(select due.message_id from due))
         returning d.*)
     select t.message_id, convert_from(t.payload, 'UTF8'), t.headers::text, t.reason,
            (select a.outcome from agwb.delivery_attempts a where a.message_id = t.message_id order by a.id desc limit 1),
