@@ -344,13 +344,6 @@ static void claim(struct dispatch *d)
 
 /* --- claims with an acceptance --- */
 
-/* With limits there is more to look at than free lanes, and that is the claim's work. */
-static bool has_limits(const struct config *c)
-{
-    return c->limits.sends_per_minute > 0 || c->limits.account_per_minute > 0 ||
-           c->limits.contact_per_minute > 0;
-}
-
 static bool may_claim(const struct dispatch *d)
 {
     return d->open && !has_unstarted(d) && ledger_can_work(d->deps.ledger) &&
@@ -360,7 +353,7 @@ static bool may_claim(const struct dispatch *d)
 int dispatch_lend(struct dispatch *d, struct ledger_ask *ask, const char **skip, bool may_wait)
 {
     ask->slots = 0;
-    if (!may_claim(d) || has_limits(d->deps.config))
+    if (!may_claim(d))
         return 0;
     ask->slots = free_slots(d);
     if (ask->slots == 0)
@@ -384,7 +377,7 @@ void dispatch_end_lent(struct dispatch *d, const struct err *e)
 {
     if (e && d->lent > 0 && e->class != ERR_DATA)
         d->claim_lost = true;
-    else if (!e && d->lent == 0 && may_claim(d) && !has_limits(d->deps.config))
+    else if (!e && d->lent == 0 && may_claim(d))
         call_others(d); /* what was accepted beside may be theirs */
     d->lent = 0;
 }

@@ -174,9 +174,10 @@ int ledger_accept(struct ledger *l, const struct ledger_arrival *const *arrivals
     db_param_bool(p, l->deps.config->consumer.uncertain == UNCERTAIN_RESEND);
     ledger_add_skipped(p, ask);
     ledger_add_chained(l, p);
+    ledger_add_limits(l, p);
     return ledger_run(l, l->deps.accept_db,
                       "select * from agwb.accept_replies($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, "
                       "$13, $14, $15::jsonb, "
-                      "$16, $17, $18, $19, $20, $21, $22)",
+                      "$16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)",
                       on_accepted, &(struct ledger_call){.accepted = done, .arg = arg, .count = count});
 }

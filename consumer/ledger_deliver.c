@@ -40,7 +40,7 @@ static struct ledger_claim claim_of_row(const struct db_result *r, size_t row)
     };
 }
 
-static void add_limits(const struct ledger *l, struct db_params *p)
+void ledger_add_limits(const struct ledger *l, struct db_params *p)
 {
     const struct config *c = l->deps.config;
 
@@ -111,7 +111,7 @@ int ledger_claim(struct ledger *l, const struct ledger_ask *ask, ledger_claimed_
     ledger_add_skipped(p, ask);
     db_param_text(p, ask->only);
     ledger_add_chained(l, p);
-    add_limits(l, p);
+    ledger_add_limits(l, p);
     return ledger_run(
         l, l->deps.work_db,
         "select * from agwb.claim_deliveries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)", on_claimed,
@@ -240,7 +240,7 @@ int ledger_settle(struct ledger *l, const struct settlement *const *items, size_
             ledger_item_text(p, items[i]->message_id);
     }
     db_array_end(p);
-    add_limits(l, p);
+    ledger_add_limits(l, p);
     db_param_bool(p, bare);
     return ledger_run(
         l, l->deps.work_db,

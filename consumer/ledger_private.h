@@ -45,6 +45,8 @@ void ledger_add_claim_owner(const struct ledger *l, struct db_params *p, uint64_
 void ledger_add_skipped(struct db_params *p, const struct ledger_ask *ask);
 /* The array of accounts that have a chain. */
 void ledger_add_chained(const struct ledger *l, struct db_params *p);
+/* The limits, as the last parameters of a claim and of what claims besides. */
+void ledger_add_limits(const struct ledger *l, struct db_params *p);
 /* A way as the JSON that agwb.settle_deliveries() wants, or NULL for another disposition than next. */
 void ledger_item_way(struct db_params *p, const struct settlement *s);
 

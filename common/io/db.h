@@ -45,7 +45,7 @@ size_t db_pending(const struct db *d); /* statements queued or in flight */
 uint64_t db_reconnects(const struct db *d);
 
 /* --- parameters --- */
-enum { DB_MAX_PARAMS = 24 };
+enum { DB_MAX_PARAMS = 32 };
 enum db_type {
     DB_TEXT = 25,
     DB_BYTEA = 17,

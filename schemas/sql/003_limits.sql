@@ -14,6 +14,14 @@ language sql stable as $$
     where x.newer_or_same >= p_limit
 $$;
 
+-- How many more sends of the key may start now.
+create or replace function agwb.limit_places(p_key text, p_limit integer, p_window interval, p_now timestamptz) returns integer
+language sql stable as $$
+    select greatest(p_limit - coalesce(sum(s.n), 0), 0)::integer
+    from agwb.lanes l, unnest(l.sends, l.counts) s (at, n)
+    where l.lane = p_key and s.at > p_now - p_window
+$$;
+
 -- Counts p_count sends that are under way and arrive before p_until.
 create or replace function agwb.limit_take(p_key text, p_count integer, p_until timestamptz, p_window interval) returns void
 language sql as $$
@@ -25,6 +33,21 @@ language sql as $$
               from (select * from unnest(agwb.lanes.sends, agwb.lanes.counts) u (at, n)
                     where u.at > clock_timestamp() - p_window
                     union all select p_until, p_count) s
+              group by s.at) x)
+$$;
+
+-- The same for many keys, a send each time one is named; their rows are locked in one order.
+create or replace function agwb.limit_take_all(p_keys text[], p_until timestamptz, p_window interval) returns void
+language sql as $$
+    insert into agwb.lanes (lane, sends, counts)
+    select k.key, array[p_until], array[count(*)::integer] from unnest(p_keys) k (key) group by k.key order by k.key
+    on conflict (lane) do update
+    set (sends, counts) = (
+        select array_agg(x.at order by x.at), array_agg(x.n order by x.at)
+        from (select s.at, sum(s.n)::integer as n
+              from (select * from unnest(agwb.lanes.sends, agwb.lanes.counts) u (at, n)
+                    where u.at > clock_timestamp() - p_window
+                    union all select p_until, excluded.counts[1]) s
               group by s.at) x)
 $$;
 

@@ -1,5 +1,9 @@
 -- What agwb-consumer calls: accept, claim, settle and the chores between them. These functions are the only place where a
 -- delivery's durable state changes. (The planner settings on them: see 004_intake.sql.)
+--
+-- The statements of each reply are large: to plan one anew for the sake of a small batch costs more than to run it, hence the generic plans of some
+-- functions. These plans may have been made when the tables were empty, where to read a whole index looks as good as to look one row up. So what they
+-- update they find by "= any" or by the row's place, which a lateral with a limit looked up; a row whose place is used was locked by an earlier statement.
 
 -- The text of a reply, for the conversation's history.
 create or replace function agwb.reply_text(p_payload bytea) returns text
@@ -7,12 +11,12 @@ language sql immutable as $$
     select convert_from(p_payload, 'UTF8')::jsonb #>> '{response,text}'
 $$;
 
+drop function if exists agwb.agent_error(bytea);
 -- What an agent says that went wrong; null unless the reply's status is error.
-create or replace function agwb.agent_error(p_payload bytea) returns text
+create or replace function agwb.agent_error(p_reply jsonb) returns text
 language sql immutable as $$
-    select 'agent: ' || coalesce(p.body #>> '{error,code}', 'ERROR') || ': ' || coalesce(p.body #>> '{error,message}', 'no message')
-    from (select convert_from(p_payload, 'UTF8')::jsonb as body) p
-    where p.body ->> 'status' = 'error'
+    select case when p_reply ->> 'status' = 'error' then
+        'agent: ' || coalesce(p_reply #>> '{error,code}', 'ERROR') || ': ' || coalesce(p_reply #>> '{error,message}', 'no message') end
 $$;
 
 -- "+12025550143" from a user JID; null for every other kind.
@@ -51,7 +55,7 @@ $$;
 -- lanes take turns.
 create or replace function agwb.refresh_lanes(p_lanes text[]) returns void
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_waiting text[];
@@ -84,11 +88,22 @@ language sql as $$
     on conflict (lane) do nothing
 $$;
 
+-- The keys a delivery's sends count against: all, its account, its contact. A contact is known by its id, else by its address.
+create or replace function agwb.limit_keys(p_account text, p_workspace uuid, p_contact uuid, p_address text) returns text[]
+language sql immutable as $$
+    select array['limit:all', 'limit:account:' || p_account,
+                 'limit:contact:' || coalesce(p_workspace::text, '') || ':' || coalesce(p_contact::text, p_address)]
+$$;
+create or replace function agwb.limit_keys(d agwb.deliveries) returns text[]
+language sql immutable as $$
+    select agwb.limit_keys(d.account, d.workspace_id, d.contact_id, d.address)
+$$;
+
 -- Replays lift parked rows once a generation, and sent ones if their audit row says so; in every other state they are duplicates. The header alone
 -- does nothing: anyone who may publish could write it. Returns the ids that were lifted.
 create or replace function agwb.revive_deliveries(p_message_ids text[], p_payloads bytea[], p_replays integer[]) returns text[]
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = auto
 as $$
 declare
     v_revived text[];
@@ -116,25 +131,34 @@ $$;
 
 drop function if exists agwb.accept_replies(
     text[], uuid[], text[], boolean[], text[], text[], text[], uuid[], uuid[], uuid[], bigint[], bytea[], text[], integer[], jsonb);
+drop function if exists agwb.accept_replies(
+    text[], uuid[], text[], boolean[], text[], text[], text[], uuid[], uuid[], uuid[], bigint[], bytea[], text[], integer[], jsonb,
+    text, integer, bigint, boolean, boolean, text[], text[]);
 -- Accepts a batch of checked replies, in order. result: accepted, duplicate (same id and body: the ledger has it), conflict (same id, other body:
 -- nothing stored), error and empty (the agent's error or partial reply has nothing to send: nothing stored, fail_requests() is next), unroutable (stored as parked, with the reason). `orphan` says
 -- that the request it answers is unknown. message_ids are distinct within a batch.
--- Up to p_slots of them are claimed as `sending` at once, as claim_deliveries() would (p_owner to p_chained are its parameters; no limits, 0 = claim
--- nothing): those whose lane is free, and only while nobody waits for a turn. They come back with a fence and what an attempt needs beside the reply.
+-- Up to p_slots of them are claimed as `sending` at once, as claim_deliveries() would (p_owner to p_window_ms are its parameters; 0 slots = claim
+-- nothing): those whose lane is free and for which the limits have a place, and only while nobody waits for a turn. The others are the next claim's, which
+-- counts what a limit held back. They come back with a fence and what an attempt needs beside the reply.
 create or replace function agwb.accept_replies(
     p_message_ids text[], p_originals uuid[], p_statuses text[], p_has_content boolean[],
     p_jids text[], p_addresses text[], p_channels text[],
     p_workspaces uuid[], p_conversations uuid[], p_contacts uuid[],
     p_published_ms bigint[], p_payloads bytea[], p_headers text[], p_replays integer[], p_accounts jsonb,
-    p_owner text, p_slots integer, p_lease_ms bigint, p_drop_stale boolean, p_hold boolean, p_skip text[], p_chained text[])
+    p_owner text, p_slots integer, p_lease_ms bigint, p_drop_stale boolean, p_hold boolean, p_skip text[], p_chained text[],
+    p_all integer, p_account integer, p_contact integer, p_window_ms bigint)
 returns table (message_id text, result text, orphan boolean, reason text, fence integer, account text, channel text, address text,
                job_id uuid, workspace_id uuid, contact_id uuid, accepted_ms bigint, quoted_id text, number text, email text)
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
+    v_limited boolean := p_all > 0 or p_account > 0 or p_contact > 0;
+    v_window interval := p_window_ms * interval '1 millisecond';
     v_slots integer := 0;
+    v_skip text[] := p_skip;
+    v_now timestamptz;
     v_until timestamptz;
     v_revived text[];
 begin
@@ -144,92 +168,114 @@ begin
     -- The jobs are locked in one order: a fallback for the same request waits for us and then sees our row.
     perform 1 from ai_response_queue q where q.id = any (p_originals) order by q.id for update;
     if p_slots > 0 then
-        v_until := clock_timestamp() + p_lease_ms * interval '1 millisecond';
-        if not exists (select 1 from agwb.lanes l where l.due_at <= clock_timestamp()) then
-            v_slots := p_slots;
+        v_now := clock_timestamp();
+        v_until := v_now + p_lease_ms * interval '1 millisecond';
+        if not exists (select 1 from agwb.lanes l where l.due_at <= v_now) then
+            v_slots := case when p_all > 0 then least(p_slots, agwb.limit_places('limit:all', p_all, v_window, v_now)) else p_slots end;
+            if p_account > 0 then -- the one with the fewest places limits all that have some
+                select p_skip || array_agg(x.name) filter (where x.places = 0), least(v_slots, min(x.places) filter (where x.places > 0))
+                into v_skip, v_slots
+                from (select a.name, agwb.limit_places('limit:account:' || a.name, p_account, v_window, v_now) as places
+                      from jsonb_to_recordset(p_accounts) a (name text)) x;
+            end if;
         end if;
     end if;
     if 0 < any (p_replays) then
         v_revived := agwb.revive_deliveries(p_message_ids, p_payloads, p_replays);
     end if;
 
-    -- The laterals with a limit are looked up row by row, by index, whatever the planner believes of the tables' sizes.
+    -- The laterals with a limit are looked up row by row, by index, whatever the planner believes of the tables' sizes. The payloads are not carried
+    -- from step to step, and all steps have all rows: nothing is joined back.
     return query
     with accounts as materialized (
         select a.name, a.channel, a.workspaces, a."default" as is_default, row_number() over () as position
         from jsonb_to_recordset(p_accounts) a (name text, channel text, workspaces jsonb, "default" boolean)
     ), who as materialized (
         -- what the reply left out is looked up by the request it answers
-        select r.*, k.body_sha256 as known_sha256, sha256(r.payload) as body_sha256, q.id as job_id,
+        select r.position, r.message_id, r.original, r.status, r.has_content, r.published_ms, r.replay,
+               k.body_sha256 as known_sha256, sha256(p_payloads[r.position::integer]) as body_sha256, q.id as job_id,
+               r.has_content and k.body_sha256 is null as is_new,
                coalesce(r.workspace_id, q.workspace_id, c.workspace_id) as the_workspace,
                coalesce(c.id, r.contact_id) as the_contact, v.id as the_conversation,
                case when coalesce(r.channel, v.channel_type) in ('email', 'instagram', 'website') then null
                     else coalesce(r.address, agwb.number_of_jid(r.jid), -- a hidden id has a number where we know whose it is
                                   case when r.jid = c.remote_jid then nullif(c.phone_number, '') end, r.jid) end as said_address,
-               c.phone_number, c.remote_jid, c.email, c.external_id, m.external_id as quoted, m.metadata ->> 'account' as quoted_account,
+               c.phone_number, c.remote_jid, c.email, c.external_id, nullif(m.external_id, '') as quoted, m.metadata ->> 'account' as quoted_account,
                coalesce(r.channel, nullif(v.channel_type, '')) as said_channel,
                case when coalesce(r.jid, nullif(c.remote_jid, '')) is not null or c.external_id like 'whatsapp:%'
                     then 'whatsapp' else 'sms' end as likely_channel,
                -- as stale_reason(), which the claim asks for the reason
                c.opted_out_at is not null or v.requires_human is true or (p_drop_stale and q.id is not null) as may_be_stale
         from unnest(p_message_ids, p_originals, p_statuses, p_has_content, p_jids, p_addresses, p_channels, p_workspaces,
-                    p_conversations, p_contacts, p_published_ms, p_payloads, p_headers, p_replays) with ordinality
+                    p_conversations, p_contacts, p_published_ms, p_replays) with ordinality
              r (message_id, original, status, has_content, jid, address, channel, workspace_id, conversation_id, contact_id,
-                published_ms, payload, headers, replay, position)
+                published_ms, replay, position)
         left join lateral (select x.body_sha256 from agwb.deliveries x where x.message_id = r.message_id limit 1) k on true
-        left join lateral (select x.* from ai_response_queue x where x.id = r.original limit 1) q on true
+        left join lateral (select x.id, x.workspace_id, x.contact_id, x.conversation_id, x.message_id
+                           from ai_response_queue x where x.id = r.original limit 1) q on true
         left join lateral (select x.external_id, x.metadata, x.conversation_id from messages x where x.id = q.message_id limit 1) m on true
-        left join lateral (select x.* from conversations x
+        left join lateral (select x.id, x.customer_id, x.channel_type, x.requires_human from conversations x
                            where x.id = coalesce(r.conversation_id, q.conversation_id, m.conversation_id) limit 1) v on true
-        left join lateral (select x.* from customer_profiles x
+        left join lateral (select x.id, x.workspace_id, x.phone_number, x.remote_jid, x.email, x.external_id, x.opted_out_at
+                           from customer_profiles x
                            where x.id = coalesce(r.contact_id, q.contact_id, v.customer_id) limit 1) c on true
     ), routed as materialized (
-        select w.*, a.name as the_account,
-               coalesce(w.said_address, agwb.contact_address(w.said_channel, w.phone_number, w.remote_jid, w.email, w.external_id)) as the_address,
-               coalesce(a.channel, w.said_channel, w.likely_channel) as the_channel,
-               a.name || ' ' || coalesce(w.said_address, agwb.contact_address(w.said_channel, w.phone_number, w.remote_jid, w.email,
-                                                                              w.external_id)) as lane
+        select w.*, a.name as the_account, coalesce(a.channel, w.said_channel, w.likely_channel) as the_channel, b.address as the_address,
+               a.name || ' ' || b.address as lane,
+               case when v_slots > 0 and p_contact > 0 then (agwb.limit_keys(a.name, w.the_workspace, w.the_contact, b.address))[3] end as contact_key
         from who w
         left join lateral (
             -- pick_account(); a channel that nobody named is only a guess: another account's will do when there is none for it
             select x.name, x.channel from accounts x
-            where x.channel = any (case when w.said_channel is null then array[w.likely_channel, 'whatsapp', 'sms'] else array[w.said_channel] end)
+            where w.is_new
+              and x.channel = any (case when w.said_channel is null then array[w.likely_channel, 'whatsapp', 'sms'] else array[w.said_channel] end)
               and (coalesce(jsonb_array_length(x.workspaces), 0) = 0 or x.workspaces ? w.the_workspace::text)
             order by x.channel is distinct from coalesce(w.said_channel, w.likely_channel), x.channel is distinct from 'whatsapp',
                      (x.workspaces ? w.the_workspace::text) is not true, x.is_default is not true, x.position
             limit 1) a on true
-        where w.has_content and w.known_sha256 is null
+        cross join lateral (
+            select coalesce(w.said_address,
+                            agwb.contact_address(w.said_channel, w.phone_number, w.remote_jid, w.email, w.external_id)) as address offset 0) b
     ), judged as materialized (
-        select y.*, y.may_go and row_number() over (partition by y.may_go order by y.position) <= v_slots as goes,
+        select y.*, y.may_go and count(*) filter (where y.may_go) over (order by y.position) <= v_slots as goes,
                -- an account cannot quote what another one received
-               case when coalesce(y.quoted_account, y.the_account) = y.the_account then nullif(y.quoted, '') end as the_quoted
+               case when coalesce(y.quoted_account, y.the_account) = y.the_account then y.quoted end as the_quoted
         from (select x.*,
-                     case when x.the_account is null then 'no account for channel ' || x.the_channel
+                     case when not x.is_new then null
+                          when x.the_account is null then 'no account for channel ' || x.the_channel
                           when x.the_address is null then 'no address: neither the reply nor the request''s contact has one for channel ' || x.the_channel
                           when x.the_channel = 'website' and x.the_conversation is null then 'no conversation: a reply on the website is shown in one'
                           end as fault,
-                     v_slots > 0 and x.lane is not null and (x.the_channel <> 'website' or x.the_conversation is not null)
-                     and not x.may_be_stale and x.the_account <> all (p_skip) and b.is_busy is null
-                     and row_number() over (partition by x.lane order by x.position) = 1 as may_go
+                     v_slots > 0 and x.is_new and x.lane is not null and (x.the_channel <> 'website' or x.the_conversation is not null)
+                     and not x.may_be_stale and x.the_account <> all (v_skip) and b.is_busy is null and f.is_full is null
+                     and row_number() over (partition by x.lane collate "C" order by x.position) = 1
+                     and (p_contact <= 0 or row_number() over (partition by x.contact_key collate "C" order by x.position) = 1) as may_go
               from routed x
               left join lateral (
                   select true as is_busy from agwb.deliveries d where d.lane = x.lane and d.state = 'ready'
                   union all select true from agwb.deliveries d where d.lane = x.lane and d.state = 'sending'
                   union all select true from agwb.deliveries d where p_hold and d.lane = x.lane and d.state = 'uncertain'
-                  limit 1) b on v_slots > 0) y
+                  limit 1) b on v_slots > 0
+              left join lateral (
+                  select true as is_full from agwb.lanes l
+                  where l.lane = x.contact_key
+                    and (select sum(u.n) from unnest(l.sends, l.counts) u (at, n) where u.at > v_now - v_window) >= p_contact
+                  limit 1) f on v_slots > 0 and p_contact > 0) y
     ), ledger as (
         insert into agwb.deliveries
             (message_id, job_id, workspace_id, contact_id, conversation_id, account, lane, channel, address, state, reason,
-             body_sha256, payload, headers, published_at, settled_at, quoted_id, replay, fence, attempts, lease_owner, lease_until)
+             body_sha256, payload, headers, published_at, settled_at, quoted_id, replay, fence, attempts, lease_owner, lease_until, limit_keys)
         select j.message_id, j.job_id, j.the_workspace, j.the_contact, j.the_conversation, j.the_account, j.lane, j.the_channel, j.the_address,
                case when j.fault is not null then 'parked' when j.goes then 'sending' else 'ready' end, j.fault,
-               j.body_sha256, j.payload, coalesce(j.headers, '{}')::jsonb,
+               j.body_sha256, p_payloads[j.position::integer], coalesce(p_headers[j.position::integer], '{}')::jsonb,
                to_timestamp(j.published_ms / 1000.0), case when j.fault is not null then clock_timestamp() end, j.the_quoted,
                case when j.replay > 0 and exists (
                    select 1 from agwb.audit u where u.action = 'replay' and u.message_id = j.message_id and u.n = j.replay)
                then j.replay else 0 end,
-               j.goes::integer, j.goes::integer, case when j.goes then p_owner end, case when j.goes then v_until end
+               j.goes::integer, j.goes::integer, case when j.goes then p_owner end, case when j.goes then v_until end,
+               case when j.goes and v_limited then agwb.limit_keys(j.the_account, j.the_workspace, j.the_contact, j.the_address) end
         from judged j
+        where j.is_new
         order by j.position
         on conflict on constraint deliveries_pkey do nothing
         returning 1
@@ -237,18 +283,21 @@ begin
         -- the real answer is here: an apology that has not left is not needed any more
         update agwb.deliveries f
         set state = 'cancelled', reason = 'a real reply came first', settled_at = clock_timestamp()
-        from judged j
-        -- not "=", or an index of all fallbacks, or of all that is ready, would be read
-        cross join lateral (select d.message_id from agwb.deliveries d
-                            where d.job_id = j.job_id and d.kind is not distinct from 'fallback'
-                              and d.state is not distinct from 'ready' limit 1) o
-        where j.fault is null and f.message_id = o.message_id and f.state is not distinct from 'ready'
+        where f.message_id = any (array(
+                select o.message_id
+                from judged j
+                -- not "=", or an index of all fallbacks, or of all that is ready, would be read
+                cross join lateral (select d.message_id from agwb.deliveries d
+                                    where d.job_id = j.job_id and d.kind is not distinct from 'fallback'
+                                      and d.state is not distinct from 'ready' limit 1) o
+                where j.is_new and j.fault is null and j.job_id is not null))
+          and f.state is not distinct from 'ready'
         returning f.lane
     ), waiting as (
         -- Due at once unless it already waits for its head's time, and that head was not just cancelled. A lane with one in flight is due in vain: the claim sees that.
         insert into agwb.lanes (lane, account, due_at)
         select distinct on (l.lane) l.lane, l.account, clock_timestamp()
-        from (select j.lane, j.the_account as account from judged j where j.fault is null and not j.goes
+        from (select j.lane, j.the_account as account from judged j where j.is_new and j.fault is null and not j.goes
               union all select d.lane, d.account from agwb.deliveries d where d.message_id = any (v_revived)) l
         order by l.lane
         on conflict (lane) do update
@@ -256,23 +305,28 @@ begin
                      else coalesce(agwb.lanes.due_at, excluded.due_at) end
         returning 1
     )
-    select w.message_id,
-           case when w.message_id = any (v_revived) then 'accepted'
-                when w.known_sha256 is not null then case when w.known_sha256 = w.body_sha256 then 'duplicate' else 'conflict' end
-                when not w.has_content then case when w.status = 'error' then 'error' else 'empty' end
+    select j.message_id,
+           case when j.message_id = any (v_revived) then 'accepted'
+                when j.known_sha256 is not null then case when j.known_sha256 = j.body_sha256 then 'duplicate' else 'conflict' end
+                when not j.has_content then case when j.status = 'error' then 'error' else 'empty' end
                 when j.fault is not null then 'unroutable'
                 else 'accepted' end,
-           w.original is not null and w.job_id is null, j.fault,
+           j.original is not null and j.job_id is null, j.fault,
            case when j.goes then 1 end, j.the_account, j.the_channel, j.the_address, j.job_id, j.the_workspace, j.the_contact,
            (extract(epoch from now()) * 1000)::bigint, j.the_quoted,
            case when j.the_account = any (p_chained) then j.phone_number end,
            case when j.the_account = any (p_chained) then j.email end
-    from who w
-    left join judged j on j.position = w.position
-    where (select count(*) from ledger) = (select count(*) from judged)
-    order by w.position;
+    from judged j
+    where (select count(*) from ledger) = (select count(*) from judged n where n.is_new)
+    order by j.position;
     if not found then
         raise exception 'one of the replies is being accepted by somebody else' using errcode = 'serialization_failure';
+    end if;
+    if v_limited and v_slots > 0 then -- behind the lanes, as every place
+        perform agwb.limit_take_all(array(
+            select k.key from agwb.deliveries d
+            cross join lateral unnest(d.limit_keys, array[p_all, p_account, p_contact]) k (key, size)
+            where d.message_id = any (p_message_ids) and d.lease_owner = p_owner and k.size > 0), v_until, v_window);
     end if;
 end
 $$;
@@ -301,7 +355,7 @@ $$;
 -- someone else holds is not waited for, its delivery is looked at again by the next claim.
 create or replace function agwb.cancel_deliveries(p_ids text[], p_reasons text[]) returns void
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = auto
 as $$
 declare
     v_busy uuid[];
@@ -375,7 +429,7 @@ create or replace function agwb.pick_heads(
     p_slots integer, p_now timestamptz, p_drop_stale boolean, p_hold boolean, p_skip text[], p_only text,
     out ids text[], out cancelled integer)
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_lanes text[];
@@ -389,12 +443,13 @@ begin
           order by l.due_at limit p_slots for update skip locked) x;
 
     with heads as materialized (
-        select due.lane, h.message_id, h.next_attempt_at, h.stale, coalesce(h.stale is null and h.overtaken, false) as overtaken,
+        select k.row_place, h.message_id, h.next_attempt_at, h.stale, coalesce(h.stale is null and h.overtaken, false) as overtaken,
                (h.next_attempt_at is null or h.next_attempt_at <= p_now) as is_due,
                coalesce((select s.message_id from agwb.deliveries s where s.lane = due.lane and s.state = 'sending'),
                         case when p_hold then (select u.message_id from agwb.deliveries u
                                                where u.lane = due.lane and u.state = 'uncertain' limit 1) end) as holder
         from unnest(v_lanes) due (lane)
+        cross join lateral (select l.ctid as row_place from agwb.lanes l where l.lane = due.lane limit 1) k
         left join lateral (select d.message_id, d.next_attempt_at, agwb.stale_reason(d, p_drop_stale) as stale,
                                   case when d.fence > 0 then agwb.is_overtaken(d) end as overtaken
                            from agwb.deliveries d
@@ -403,7 +458,7 @@ begin
         -- a lane whose head is taken out stays due: the next one's turn comes at once
         update agwb.lanes l
         set due_at = case when h.stale is not null or h.overtaken then l.due_at when not h.is_due then h.next_attempt_at end
-        from heads h where l.lane = h.lane and h.holder is null
+        from heads h where l.ctid = h.row_place and h.holder is null
         returning 1
     )
     select coalesce(array_agg(h.message_id) filter (where h.stale is null and not h.overtaken and h.is_due and h.holder is null
@@ -424,107 +479,157 @@ begin
 end
 $$;
 
--- The keys a delivery's sends count against: all, its account, its contact. A contact is known by its id, else by its address.
-create or replace function agwb.limit_keys(d agwb.deliveries) returns text[]
-language sql immutable as $$
-    select array['limit:all', 'limit:account:' || d.account,
-                 'limit:contact:' || coalesce(d.workspace_id::text, '') || ':' || coalesce(d.contact_id::text, d.address)]
-$$;
-
 drop function if exists agwb.pick_heads_within_limits(
     integer, timestamptz, timestamptz, boolean, text[], text, integer, integer, integer, interval);
--- What pick_heads() does, lane by lane, taking a place of each limit (0 = off). A contact without a place holds its own lane; an account without one is
--- passed over; without a place for all nobody goes. free_at: when the first of these places is free again.
+-- What pick_heads() does, taking a place of each limit (0 = off). A contact without a place holds its own lane; an account without one is passed over;
+-- without a place for all nobody goes. Due lanes are taken in order, as many at a time as there are slots and places left. What is passed over stays due, what
+-- is held back has a later time. The places are taken last and all at once: end_sends() locks them in the same order. free_at: when the first of these places
+-- is free again, or now where there is more to look at.
 create or replace function agwb.pick_heads_within_limits(
     p_slots integer, p_now timestamptz, p_until timestamptz, p_drop_stale boolean, p_hold boolean, p_skip text[], p_only text,
     p_all integer, p_account integer, p_contact integer, p_window interval,
     out ids text[], out cancelled integer, out free_at timestamptz,
     out held_all integer, out held_account integer, out held_contact integer)
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
-    v_full text[] := '{}'; -- accounts without a place
-    v_free timestamptz;
-    v_lane record;
-    v_head agwb.deliveries;
-    v_keys text[];
-    v_stale text;
-    v_holder text;
+    v_slots integer := p_slots; -- or places for all, if they are fewer
+    v_keys text[] := '{}';      -- of the places to be taken
+    v_full text[] := '{}';      -- accounts without a place
+    v_seen text[] := '{}';      -- lanes that were looked at and stay due
+    v_accounts text[];
+    v_places integer[];         -- of v_accounts
+    v_lanes text[];
+    v_lane_accounts text[];
+    v_ids text[];
+    v_new_keys text[];
+    v_stale text[];
+    v_reasons text[];
+    v_overtaken text[];
+    v_holders text[];
+    v_still text[];
+    v_count integer;
+    v_again boolean;
 begin
     ids := '{}';
     cancelled := 0;
     held_all := 0;
-    held_account := 0;
     held_contact := 0;
-    -- one walk along the due lanes; what it passes over stays due, what it holds back has a later time
-    for v_lane in
-        select l.lane, l.account from agwb.lanes l
-        where l.due_at <= p_now and l.account <> all (p_skip) and (p_only is null or l.account = p_only)
-        order by l.due_at for update skip locked
-    loop
-        exit when cardinality(ids) >= p_slots;
+    if p_all > 0 then
+        v_slots := least(p_slots, agwb.limit_places('limit:all', p_all, p_window, p_now));
+    end if;
+    while cardinality(ids) < p_slots loop
+        select array_agg(x.lane), array_agg(x.account) into v_lanes, v_lane_accounts
+        from (select l.lane, l.account from agwb.lanes l
+              where l.due_at <= p_now and l.account <> all (p_skip) and (p_only is null or l.account = p_only)
+                and l.account <> all (v_full) and l.lane <> all (v_seen)
+              order by l.due_at limit greatest(v_slots - cardinality(ids), 1) for update skip locked) x;
+        exit when v_lanes is null;
+        if cardinality(ids) >= v_slots then
+            held_all := 1;
+            exit;
+        end if;
         if held_contact + cancelled >= 200 + p_slots then
             free_at := p_now; -- a crowd: the next claim goes on from here
             exit;
         end if;
-        v_free := case when p_all > 0 then agwb.limit_free_at('limit:all', p_all, p_window, p_now) end;
-        if v_free is not null then
-            free_at := least(free_at, v_free);
-            held_all := 1;
-            exit;
-        end if;
-        continue when v_lane.account = any (v_full);
-        v_free := case when p_account > 0
-                  then agwb.limit_free_at('limit:account:' || v_lane.account, p_account, p_window, p_now) end;
-        if v_free is not null then
-            free_at := least(free_at, v_free);
-            held_account := held_account + 1;
-            v_full := v_full || v_lane.account;
-            continue;
+        if p_account > 0 then
+            select array_agg(x.account), array_agg(x.places), v_full || array_agg(x.account) filter (where x.places <= 0)
+            into v_accounts, v_places, v_full
+            from (select u.account, agwb.limit_places('limit:account:' || u.account, p_account, p_window, p_now)
+                                    - cardinality(array_positions(v_keys, 'limit:account:' || u.account)) as places
+                  from (select distinct y.account from unnest(v_lane_accounts) y (account)) u) x;
+            continue when 0 >= any (v_places);
         end if;
 
-        select d.* into v_head from agwb.deliveries d
-        where d.lane = v_lane.lane and d.state = 'ready' order by d.rank, d.seq limit 1;
-        if not found then
-            update agwb.lanes l set due_at = null where l.lane = v_lane.lane;
-            continue;
-        end if;
-        v_holder := coalesce((select s.message_id from agwb.deliveries s where s.lane = v_lane.lane and s.state = 'sending'),
-                             case when p_hold then (select u.message_id from agwb.deliveries u
-                                                    where u.lane = v_lane.lane and u.state = 'uncertain' limit 1) end);
-        if v_holder is not null then
-            perform agwb.hold_lanes(array[v_holder]);
-            continue;
-        end if;
-        if v_head.next_attempt_at > p_now then
-            update agwb.lanes l set due_at = v_head.next_attempt_at where l.lane = v_lane.lane;
-            continue;
-        end if;
-        v_stale := agwb.stale_reason(v_head, p_drop_stale);
-        if v_stale is not null then -- the lane stays due: its next head's turn comes with the next claim
-            perform agwb.cancel_deliveries(array[v_head.message_id], array[v_stale]);
-            cancelled := cancelled + 1;
-            continue;
-        end if;
-        if v_head.fence > 0 and agwb.is_overtaken(v_head) then
-            perform agwb.park_overtaken(array[v_head.message_id]);
-            cancelled := cancelled + 1;
-            continue;
-        end if;
-        v_keys := agwb.limit_keys(v_head);
-        v_free := case when p_contact > 0 then agwb.limit_free_at(v_keys[3], p_contact, p_window, p_now) end;
-        if v_free is not null then
+        -- locked first and read with a newer snapshot (see refresh_lanes)
+        with heads as materialized (
+            select due.lane, due.account, due.position, k.row_place, h.message_id, h.next_attempt_at, h.stale, h.contact_key,
+                   coalesce(h.stale is null and h.overtaken, false) as overtaken,
+                   (h.next_attempt_at is null or h.next_attempt_at <= p_now) as is_due,
+                   coalesce((select s.message_id from agwb.deliveries s where s.lane = due.lane and s.state = 'sending'),
+                            case when p_hold then (select u.message_id from agwb.deliveries u
+                                                   where u.lane = due.lane and u.state = 'uncertain' limit 1) end) as holder
+            from unnest(v_lanes, v_lane_accounts) with ordinality due (lane, account, position)
+            cross join lateral (select l.ctid as row_place from agwb.lanes l where l.lane = due.lane limit 1) k
+            left join lateral (select d.message_id, d.next_attempt_at,
+                                      case when d.next_attempt_at is null or d.next_attempt_at <= p_now
+                                           then agwb.stale_reason(d, p_drop_stale) end as stale,
+                                      case when d.fence > 0 and (d.next_attempt_at is null or d.next_attempt_at <= p_now)
+                                           then agwb.is_overtaken(d) end as overtaken,
+                                      case when p_contact > 0
+                                           then (agwb.limit_keys(d.account, d.workspace_id, d.contact_id, d.address))[3] end as contact_key
+                               from agwb.deliveries d
+                               where d.lane = due.lane and d.state = 'ready' order by d.rank, d.seq limit 1) h on true
+        ), judged as materialized (
+            select h.*, f.at as contact_free_at,
+                   h.message_id is not null and h.holder is null and h.is_due and h.stale is null and not h.overtaken
+                   and f.at is null
+                   and h.contact_key = any (v_keys) is not true as may_go
+            from heads h
+            left join lateral (
+                select max(x.at) + p_window as at
+                from (select s.at, sum(s.n) over (order by s.at desc) as newer_or_same -- as limit_free_at()
+                      from agwb.lanes l, unnest(l.sends, l.counts) s (at, n)
+                      where l.lane = h.contact_key and s.at > p_now - p_window) x
+                where x.newer_or_same >= p_contact) f
+                on p_contact > 0 and h.holder is null and h.is_due and h.stale is null and not h.overtaken
+        ), ranked as materialized (
+            -- two lanes may be one contact's, and an account have fewer places than lanes: the first ones go
+            select j.*,
+                   j.may_go
+                   and (p_contact <= 0 or row_number() over (partition by j.may_go, j.contact_key order by j.position) = 1)
+                   and (p_account <= 0 or row_number() over (partition by j.may_go, j.account order by j.position)
+                                          <= v_places[array_position(v_accounts, j.account)]) as goes
+            from judged j
+        ), held as (
             -- a send under way counts until its lease ends, but will have ended sooner
-            update agwb.lanes l set due_at = least(v_free, p_now + p_window) where l.lane = v_lane.lane;
-            held_contact := held_contact + 1;
-            continue;
+            update agwb.lanes l
+            set due_at = case when h.goes or h.message_id is null then null
+                              when not h.is_due then h.next_attempt_at else least(h.contact_free_at, p_now + p_window) end
+            from ranked h
+            where l.ctid = h.row_place and h.holder is null and h.stale is null and not h.overtaken
+              and (h.goes or h.message_id is null or not h.is_due or h.contact_free_at is not null)
+        )
+        select array_agg(h.message_id order by h.position) filter (where h.goes),
+               array_agg('limit:all'::text) filter (where h.goes and p_all > 0)
+               || array_agg('limit:account:' || h.account) filter (where h.goes and p_account > 0)
+               || array_agg(h.contact_key) filter (where h.goes and p_contact > 0),
+               array_agg(h.message_id) filter (where h.stale is not null and h.holder is null),
+               array_agg(h.stale) filter (where h.stale is not null and h.holder is null),
+               array_agg(h.message_id) filter (where h.overtaken and h.holder is null),
+               array_agg(h.holder) filter (where h.holder is not null),
+               array_agg(h.lane) filter (where h.holder is not null or h.stale is not null or h.overtaken or h.contact_key = any (v_keys)),
+               count(*) filter (where h.contact_free_at is not null), bool_or(h.contact_key = any (v_keys))
+        into v_ids, v_new_keys, v_stale, v_reasons, v_overtaken, v_holders, v_still, v_count, v_again
+        from ranked h;
+
+        ids := ids || v_ids;
+        v_keys := v_keys || v_new_keys;
+        v_seen := v_seen || v_still;
+        held_contact := held_contact + v_count;
+        if v_again then
+            free_at := p_now; -- the same contact's: when its place is counted
         end if;
-        perform agwb.limit_take(k.key, 1, p_until, p_window)
-        from unnest(v_keys, array[p_all, p_account, p_contact]) k (key, n) where k.n > 0;
-        update agwb.lanes l set due_at = null where l.lane = v_lane.lane;
-        ids := ids || v_head.message_id;
+        if v_holders is not null then
+            perform agwb.hold_lanes(v_holders);
+        end if;
+        if v_stale is not null then -- the lanes stay due: their next heads' turn comes with the next claim
+            perform agwb.cancel_deliveries(v_stale, v_reasons);
+            cancelled := cancelled + cardinality(v_stale);
+        end if;
+        if v_overtaken is not null then
+            perform agwb.park_overtaken(v_overtaken);
+            cancelled := cancelled + cardinality(v_overtaken);
+        end if;
     end loop;
+
+    perform agwb.limit_take_all(v_keys, p_until, p_window);
+    held_account := cardinality(v_full);
+    free_at := least(free_at, case when held_all > 0 then agwb.limit_free_at('limit:all', p_all, p_window, p_now) end,
+                     (select min(agwb.limit_free_at('limit:account:' || x.account, p_account, p_window, p_now))
+                      from unnest(v_full) x (account)));
 end
 $$;
 
@@ -543,7 +648,7 @@ returns table (
     parts_sent integer, parts_end integer, quoted_id text, step integer, chain text, as_template boolean, number text, email text,
     wait_ms bigint, held_all integer, held_account integer, held_contact integer, cancelled integer)
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
@@ -573,8 +678,7 @@ begin
         update agwb.deliveries d
         set state = 'sending', fence = d.fence + 1, attempts = d.attempts + 1, lease_owner = p_owner, lease_until = v_until,
             limit_keys = case when v_limited then agwb.limit_keys(d) end
-        from unnest(v_ids) h (message_id)
-        where d.message_id = h.message_id and d.state is not distinct from 'ready' -- not "=", or an index of all that is ready would be read
+        where d.message_id = any (v_ids) and d.state is not distinct from 'ready' -- not "=", or an index of all that is ready would be read
         returning d.*)
     select t.message_id, t.fence, t.attempts, t.kind, t.account, t.channel, t.address, convert_from(t.payload, 'UTF8'),
            t.job_id, t.workspace_id, t.contact_id, t.headers::text,
@@ -603,24 +707,54 @@ end
 $$;
 
 drop function if exists agwb.end_sends(jsonb, integer, integer, integer, interval);
--- The sends that were counted until their lease's end have ended, or never left: p_sends is [[keys, lease end], ...]. Under the claims' lock, as every
--- change of a limit of deliveries.
+drop function if exists agwb.end_sends(jsonb, boolean, integer, integer, integer, interval);
+-- The sends that were counted until their lease's end have ended, or never left: p_keys are limit_keys() of each, p_untils their leases' ends. Their rows are
+-- locked in one order, behind everything else of the transaction; a claim that has looked at them meanwhile has counted no fewer.
 create or replace function agwb.end_sends(
-    p_sends jsonb, p_left boolean, p_all integer, p_account integer, p_contact integer, p_window interval) returns void
+    p_keys text[], p_untils timestamptz[], p_left boolean, p_all integer, p_account integer, p_contact integer, p_window interval) returns void
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_ended timestamptz;
+    v_lanes text[];
+    v_sends text[];
+    v_of timestamptz[];
+    v_counts integer[];
+    v_turns integer[];
 begin
-    perform pg_advisory_xact_lock(hashtextextended('agwb.claim_deliveries', 0));
+    select array_agg(x.lane) into v_lanes
+    from (select l.lane from agwb.lanes l where l.lane = any (p_keys) order by l.lane for update) x;
+    if v_lanes is null then
+        return;
+    end if;
     v_ended := case when p_left then clock_timestamp() end;
-    perform agwb.limit_end(x.key, x.n, x.until, v_ended,
-                           case when x.key = 'limit:all' then p_all when x.key like 'limit:account:%' then p_account else p_contact end,
-                           p_window)
-    from (select k.key, (s.value ->> 1)::timestamptz as until, count(*)::integer as n
-          from jsonb_array_elements(p_sends) s, jsonb_array_elements_text(s.value -> 0) k (key)
-          group by 1, 2 order by 1, 2) x;
+    select array_agg(x.key), array_agg(x.until), array_agg(x.n), array_agg(x.turn) into v_sends, v_of, v_counts, v_turns
+    from (select k.key, u.until, count(*)::integer as n, row_number() over (partition by k.key) as turn
+          from unnest(p_untils) with ordinality u (until, i)
+          cross join lateral unnest(p_keys[u.i::integer : u.i::integer]) k (key)
+          group by k.key, u.until) x;
+    -- sends of one key that began in several claims, one claim after the other
+    for v_turn in 1 .. (select max(x) from unnest(v_turns) x) loop
+        update agwb.lanes l
+        set (sends, counts) = (
+            select coalesce(array_agg(x.at order by x.at), '{}'), coalesce(array_agg(x.n order by x.at), '{}')
+            from (select s.at, sum(s.n)::integer as n
+                  from (select u.at, case when u.at = e.until then u.n - e.n else u.n end as n
+                        from unnest(l.sends, l.counts) u (at, n)
+                        where u.at > clock_timestamp() - p_window
+                        union all
+                        select case when e.size <= 100 then v_ended
+                               else date_bin(p_window / 100, v_ended, timestamptz '2000-01-01') + p_window / 100 end, e.n
+                        where v_ended is not null) s
+                  where s.n > 0
+                  group by s.at) x)
+        from (select k.row_place, y.*, case when y.key = 'limit:all' then p_all when y.key like 'limit:account:%' then p_account else p_contact end as size
+              from unnest(v_sends, v_of, v_counts, v_turns) y (key, until, n, turn)
+              cross join lateral (select x.ctid as row_place from agwb.lanes x where x.lane = y.key limit 1) k
+              where y.turn = v_turn) e
+        where l.ctid = e.row_place;
+    end loop;
 end
 $$;
 
@@ -651,7 +785,7 @@ create or replace function agwb.settle_deliveries(
     p_all integer, p_account integer, p_contact integer, p_window_ms bigint, p_bare boolean)
 returns table (message_id text, job_created_ms bigint, job_published_ms bigint, is_due boolean)
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
@@ -659,7 +793,8 @@ declare
     v_settled text[];
     v_created bigint[];
     v_asked bigint[];
-    v_counted jsonb;
+    v_counted text[];
+    v_untils timestamptz[];
     v_moved text[];
     v_accounts text[];
     v_provider_ids text[];
@@ -667,7 +802,8 @@ declare
 begin
     -- jobs before lanes and in one order, as accept_replies() does
     perform 1 from ai_response_queue q
-    where q.id in (select d.job_id from agwb.deliveries d where d.message_id = any (p_message_ids)) order by q.id for update;
+    where q.id = any (array(select d.job_id from agwb.deliveries d where d.message_id = any (p_message_ids))) order by q.id for update;
+    perform 1 from agwb.deliveries d where d.message_id = any (p_message_ids) order by d.message_id for update;
 
     with r as materialized (
         select * from unnest(p_message_ids, p_fences, p_states, p_waits_ms, p_counted, p_provider_ids, p_reasons, p_started_ms,
@@ -694,18 +830,35 @@ begin
             settled_at = case when r.state in ('sent', 'parked') then clock_timestamp() end,
             copied_at = case when r.state <> 'ready' then d.copied_at end
         from r
-        -- as it was before; with a limit these are looked up row by row, whatever the planner believes
-        cross join lateral (select x.limit_keys, x.lease_until, x.lane, x.account, x.parts_sent
+        -- as it was before
+        cross join lateral (select x.ctid as row_place, x.limit_keys, x.lease_until, x.lane, x.account, x.parts_sent
                             from agwb.deliveries x where x.message_id = r.message_id limit 1) c
         left join lateral (
             select x.* from jsonb_to_record(r.next::jsonb) x (account text, channel text, address text, chain text, step integer, template boolean)
             where r.next is not null limit 1) n on true
-        where d.message_id = r.message_id and d.fence = r.fence
+        where d.ctid = c.row_place and d.fence = r.fence
           and (d.state in ('sending', 'uncertain')
                or d.state in ('parked', 'ready') and r.outcome = 'DELIVERED' -- late, but definite; and not the same once more, whose answer was lost
                   and not exists (select 1 from agwb.delivery_attempts a where a.message_id = d.message_id and a.fence = d.fence))
-        returning d.*, c.limit_keys as old_keys, c.lease_until as old_until, c.lane as old_lane, c.account as old_account, c.parts_sent as part,
+        returning d.message_id, d.seq, d.kind, d.fence, d.state, d.channel, d.account, d.lane, d.job_id, d.workspace_id, d.contact_id,
+                  d.conversation_id, d.message_row_id, d.provider_message_id,
+                  -- where it is needed, and no further than to the next step
+                  case when not p_bare and r.state <> 'parked' and (d.conversation_id is not null or d.job_id is not null) then d.payload end
+                  as payload,
+                  c.limit_keys as old_keys, c.lease_until as old_until, c.lane as old_lane, c.account as old_account, c.parts_sent as part,
                   r.provider_id, r.outcome, r.disposition, r.started_ms, r.ended_ms, r.http_status, r.provider_code, r.detail, r.timings
+    ), said as materialized (
+        -- the payload is parsed once; the job is locked, so it is what it was
+        select s.message_id, s.seq, s.state, s.channel, s.account, s.lane, s.workspace_id, s.contact_id, s.conversation_id, s.message_row_id,
+               s.provider_message_id, s.old_keys, s.old_until, s.old_lane, s.outcome, s.disposition,
+               q.row_place, q.created_at, q.published_at, b.body #>> '{response,text}' as text,
+               coalesce(b.body #>> '{response,type}', 'text') as type,
+               case when s.channel = 'website' then b.body #> '{response,attachments}' end as attachments,
+               case when q.row_place is not null then agwb.agent_error(b.body) end as error
+        from settled s
+        left join lateral (select x.ctid as row_place, x.created_at, x.published_at from ai_response_queue x
+                           where x.id = s.job_id and s.state = 'sent' and s.kind = 'reply' and not p_bare limit 1) q on true
+        left join lateral (select convert_from(s.payload, 'UTF8')::jsonb as body offset 0) b on true
     ), attempt as (
         insert into agwb.delivery_attempts
             (message_id, fence, account, part, started_at, ended_at, http_status, provider_code, outcome, disposition, detail, timings,
@@ -715,13 +868,12 @@ begin
         from settled s
     ), history as (
         insert into messages (id, conversation_id, sender_type, content, content_type, external_id, delivery_status, metadata)
-        select s.message_row_id, s.conversation_id, 'ai', agwb.reply_text(s.payload),
-               coalesce(convert_from(s.payload, 'UTF8')::jsonb #>> '{response,type}', 'text'),
+        select s.message_row_id, s.conversation_id, 'ai', s.text, s.type,
                s.provider_message_id, case when s.state = 'sent' then 'SENT' else 'PENDING' end,
                jsonb_build_object('messageId', s.message_id, 'channel', s.channel, 'account', s.account)
                || case when s.channel = 'website' -- whoever shows it has nothing else
-                  then jsonb_build_object('attachments', convert_from(s.payload, 'UTF8')::jsonb #> '{response,attachments}') else '{}' end
-        from settled s
+                  then jsonb_build_object('attachments', s.attachments) else '{}' end
+        from said s
         where s.conversation_id is not null and s.state <> 'parked' and not p_bare
         on conflict (id) do update
             set external_id = coalesce(excluded.external_id, messages.external_id),
@@ -731,28 +883,25 @@ begin
         insert into usage_logs (workspace_id, kind, quantity, metadata)
         select s.workspace_id, s.channel || '_message', 1,
                jsonb_build_object('messageId', s.message_id, 'account', s.account, 'contactId', s.contact_id)
-        from settled s where s.state = 'sent' and not p_bare
+        from said s where s.state = 'sent' and not p_bare
     ), answered as (
         update ai_response_queue q
-        set status = case when agwb.agent_error(s.payload) is null then agwb.complete_status() else 'failed' end,
-            error = agwb.agent_error(s.payload), processed_at = clock_timestamp(),
-            ai_response = case when s.kind = 'reply' then agwb.reply_text(s.payload) else q.ai_response end,
+        set status = case when s.error is null then (select agwb.complete_status()) else 'failed' end,
+            error = s.error, processed_at = clock_timestamp(), ai_response = s.text,
             response_time_ms = least((extract(epoch from clock_timestamp() - q.created_at) * 1000)::bigint, 2147483647)::integer
-        from settled s
-        where q.id = s.job_id and q.id = any (array(select x.job_id from settled x)) -- by index, at any size of the table
-          and s.state = 'sent' and s.kind = 'reply' and not p_bare
-        returning q.id, q.created_at, q.published_at
+        from said s
+        where q.ctid = s.row_place -- row by row, at any size of the table
     )
     select array_agg(distinct s.old_lane), array_agg(s.message_id order by s.seq),
-           array_agg((extract(epoch from a.created_at) * 1000)::bigint order by s.seq),
-           array_agg((extract(epoch from a.published_at) * 1000)::bigint order by s.seq),
-           jsonb_agg(jsonb_build_array(s.old_keys, s.old_until)) filter (where s.old_keys is not null),
+           array_agg((extract(epoch from s.created_at) * 1000)::bigint order by s.seq),
+           array_agg((extract(epoch from s.published_at) * 1000)::bigint order by s.seq),
+           array_agg(s.old_keys) filter (where s.old_keys is not null), array_agg(s.old_until) filter (where s.old_keys is not null),
            array_agg(s.lane) filter (where s.disposition = 'next'), array_agg(s.account) filter (where s.disposition = 'next'),
            array_agg(s.provider_message_id) filter (where s.outcome = 'DELIVERED' and s.provider_message_id is not null),
            jsonb_agg(jsonb_build_object('conversationId', s.conversation_id, 'messageId', s.message_row_id))
                filter (where s.channel = 'website' and s.state = 'sent')
-    into v_lanes, v_settled, v_created, v_asked, v_counted, v_moved, v_accounts, v_provider_ids, v_shown
-    from settled s left join answered a on a.id = s.job_id;
+    into v_lanes, v_settled, v_created, v_asked, v_counted, v_untils, v_moved, v_accounts, v_provider_ids, v_shown
+    from said s;
 
     if v_provider_ids is not null and not p_bare then
         perform agwb.apply_receipts_of(v_provider_ids); -- some come before their send is recorded
@@ -768,7 +917,7 @@ begin
     end if;
     perform agwb.refresh_lanes(v_lanes || v_moved);
     if v_counted is not null then
-        perform agwb.end_sends(v_counted, true, p_all, p_account, p_contact, p_window_ms * interval '1 millisecond');
+        perform agwb.end_sends(v_counted, v_untils, true, p_all, p_account, p_contact, p_window_ms * interval '1 millisecond');
     end if;
     return query
     select *, exists (select 1 from agwb.lanes l where l.due_at <= clock_timestamp()) from unnest(v_settled, v_created, v_asked);
@@ -880,9 +1029,9 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
     v_lanes text[];
-    v_counted jsonb;
+    v_counted text[];
+    v_untils timestamptz[];
 begin
-    perform pg_advisory_xact_lock(hashtextextended('agwb.claim_deliveries', 0)); -- for end_sends(), and before any lane
     with claimed as materialized (
         select d.message_id, d.limit_keys, d.lease_until from agwb.deliveries d where d.message_id = any (p_message_ids)
     ), released as (
@@ -892,11 +1041,12 @@ begin
         from unnest(p_message_ids, p_fences) r (message_id, fence) join claimed c using (message_id)
         where d.message_id = r.message_id and d.fence = r.fence and d.state in ('sending', 'uncertain')
         returning d.lane, c.limit_keys as old_keys, c.lease_until as old_until)
-    select array_agg(x.lane), jsonb_agg(jsonb_build_array(x.old_keys, x.old_until)) filter (where x.old_keys is not null)
-    into v_lanes, v_counted from released x;
+    select array_agg(x.lane), array_agg(x.old_keys) filter (where x.old_keys is not null),
+           array_agg(x.old_until) filter (where x.old_keys is not null)
+    into v_lanes, v_counted, v_untils from released x;
     perform agwb.refresh_lanes(v_lanes);
     if v_counted is not null then
-        perform agwb.end_sends(v_counted, false, 0, 0, 0, interval '100 years'); -- whatever the window is: only their own places
+        perform agwb.end_sends(v_counted, v_untils, false, 0, 0, 0, interval '100 years'); -- whatever the window is: only their own places
     end if;
     return coalesce(cardinality(v_lanes), 0);
 end
@@ -1099,7 +1249,7 @@ begin
         update agwb.deliveries d
         set state = 'uncertain', next_attempt_at = v_now + p_uncertain_wait_ms * interval '1 millisecond',
             reason = 'the consumer ended during the attempt', lease_owner = null, lease_until = null, limit_keys = null
-        from expired e where d.message_id = e.message_id
+        where d.message_id = any (array(select e.message_id from expired e))
         returning d.lane)
     select count(*), coalesce(array_agg(m.lane), '{}') into orphaned, v_lanes from moved m;
 
@@ -1113,7 +1263,7 @@ begin
             next_attempt_at = null,
             reason = 'uncertain: ' || coalesce(d.reason, 'no answer'),
             settled_at = case when not p_resend then v_now end
-        from decided e where d.message_id = e.message_id
+        where d.message_id = any (array(select e.message_id from decided e))
         returning d.lane, d.state)
     select count(*) filter (where m.state = 'parked'), count(*) filter (where m.state = 'ready'), coalesce(array_agg(m.lane), '{}')
     into parked, resent, v_more from moved m;
@@ -1151,7 +1301,7 @@ begin
     ), taken as (
         update agwb.deliveries d
         set lease_owner = p_owner, lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond'
-        from due where d.message_id = due.message_id
+        where d.message_id = any (array(select due.message_id from due))
         returning d.*)
     select t.message_id, convert_from(t.payload, 'UTF8'), t.headers::text, t.reason,
            (select a.outcome from agwb.delivery_attempts a where a.message_id = t.message_id order by a.id desc limit 1),

@@ -91,9 +91,9 @@ begin
         window w as (order by d.received_at, d.id rows unbounded preceding)
     ), taken as (
         update webhook_inbox i
-        set attempts = c.attempts + 1, lease_owner = p_owner, lease_until = v_now + p_lease_ms * interval '1 millisecond'
-        from counted c
-        where i.id = c.id and (c.n = 1 or (c.total <= p_max_bytes and c.attempts = 0 and c.first_attempts = 0))
+        set attempts = coalesce(i.attempts, 0) + 1, lease_owner = p_owner, lease_until = v_now + p_lease_ms * interval '1 millisecond'
+        where i.id = any (array(
+            select c.id from counted c where c.n = 1 or (c.total <= p_max_bytes and c.attempts = 0 and c.first_attempts = 0)))
         returning i.*
     )
     select t.id, t.provider, t.account, t.headers::text,

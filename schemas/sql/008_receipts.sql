@@ -252,7 +252,7 @@ $$;
 -- Called by settle_deliveries(): applies the receipts that came before these ids were recorded. What another transaction holds stays due.
 create or replace function agwb.apply_receipts_of(p_provider_ids text[]) returns integer
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = auto
 as $$
 declare
     v_ids bigint[];

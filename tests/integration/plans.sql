@@ -18,13 +18,14 @@ end
 $$;
 
 -- A reply to p_job, or to nobody, from contact n.
-create function test.accept(p_step text, p_id text, p_job uuid, n integer, p_slots integer) returns void language plpgsql as $$
+create function test.accept(p_step text, p_id text, p_job uuid, n integer, p_slots integer, p_limit integer default 0) returns void language plpgsql as $$
 begin
     perform test.run(p_step, format(
         $q$select * from agwb.accept_replies(array[%L], array[%L]::uuid[], '{success}', '{t}', '{NULL}', array[%L], '{whatsapp}', '{NULL}', '{NULL}', '{NULL}',
            '{1}', array[convert_to('{"response":{"text":"an answer to %s"}}', 'UTF8')], '{NULL}', '{0}',
-           '[{"name":"wa","channel":"whatsapp","default":true,"workspaces":[]}]', 'c:1', %s, 60000, true, true, '{}', '{}')$q$,
-        p_id, p_job, '+1202555' || lpad((100 + n)::text, 4, '0'), p_id, p_slots));
+           '[{"name":"wa","channel":"whatsapp","default":true,"workspaces":[]}]', 'c:1', %s, 60000, true, true, '{}', '{}',
+           %s, %s, %s, 1000)$q$,
+        p_id, p_job, '+1202555' || lpad((100 + n)::text, 4, '0'), p_id, p_slots, p_limit, p_limit, p_limit));
 end
 $$;
 
@@ -70,6 +71,7 @@ begin
     perform test.run('record_published', format($q$select agwb.record_published('p', %L, 1000, 1000)$q$, v_jobs));
     perform test.run('overdue_jobs', 'select * from agwb.overdue_jobs(0, 100)');
     perform test.accept('accept_replies', 'm-' || v_round || '-1', v_jobs[1], 1, 1);
+    perform test.accept('accept_replies, limits', 'm-' || v_round || '-5', null, 7, 1, 1000);
     perform test.accept('accept_replies, waits', 'm-' || v_round || '-2', v_jobs[2], 2, 0);
     perform test.run('fail_requests', format(
         $q$select * from agwb.fail_requests(array[%L]::uuid[], array[%L], '{dead}', '{f}', '{}', 'Sorry', 0,
@@ -82,7 +84,7 @@ $$;
 create function test.deliver(v_round bigint) returns void language plpgsql as $$
 begin
     perform test.claim('claim_deliveries', 0);
-    insert into test.claimed values ('m-' || v_round || '-1', 1); -- claimed as it was accepted
+    insert into test.claimed values ('m-' || v_round || '-1', 1), ('m-' || v_round || '-5', 1); -- claimed as they were accepted
     perform test.settle('settle_deliveries', 'sent', 'DELIVERED', 'done');
     perform test.accept('accept_replies, no job', 'm-' || v_round || '-3', null, 5, 0);
     perform test.accept('accept_replies, no job', 'm-' || v_round || '-4', null, 6, 0);

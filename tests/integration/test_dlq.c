@@ -256,7 +256,8 @@ static const char *accept_again(struct pair *p, int generation)
                     "array['one'], array[null]::uuid[], array['success'], array[true], array[null], "
                     "array['+12025550101'], array['whatsapp'], array[null]::uuid[], array[null]::uuid[], "
                     "array[null]::uuid[], array[0]::bigint[], (select array[payload] from agwb.deliveries), "
-                    "array['{}'], array[%d], '[]', '', 0, 60000, false, false, '{}', '{}')",
+                    "array['{}'], array[%d], '[]', '', 0, 60000, false, false, '{}', '{}', "
+                    "0, 0, 0, 60000)",
                     generation);
 }
 

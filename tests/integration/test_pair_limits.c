@@ -200,7 +200,8 @@ static void test_limits_released_claim_gives_its_places_back(struct pair *p)
     sql_run(p,
             "select agwb.accept_replies('{m}', '{null}', '{success}', '{true}', '{null}', '{+12025550101}', "
             "'{whatsapp}', '{null}', '{null}', '{null}', '{null}', array['{}'::bytea], '{null}', '{0}', "
-            "'[{\"name\":\"wa\",\"channel\":\"whatsapp\"}]', '', 0, 60000, false, false, '{}', '{}')");
+            "'[{\"name\":\"wa\",\"channel\":\"whatsapp\"}]', '', 0, 60000, false, false, '{}', '{}', 0, 0, "
+            "0, 60000)");
     assert_int_equal(claim_one(p), 1);
     assert_int_equal(sql_int(p, "select sum(cardinality(sends)) from agwb.lanes"), 3);
     assert_int_equal(sql_int(p, "select agwb.release_deliveries('{m}', '{1}')"), 1);

@@ -406,8 +406,10 @@ static void test_reply_redelivered_after_lost_connection(struct pair *p)
 /* With limits a reply waits for a claim of its own: what the dead consumer's statement stored is ready. */
 static void test_reply_consumer_killed_before_the_ack(struct pair *p)
 {
-    pair_set(p, "limits.contact_per_minute=100");
+    pair_set(p, "limits.sends_per_minute=1"); /* taken, so that nothing is claimed with its acceptance */
     pair_start_consumer_ready(p);
+    wire_answer(p, "before", "none", 3, "the one");
+    WAIT_UNTIL(sql_int(p, "select count(*) from agwb.deliveries where state = 'sent'") == 1);
     struct db_session *lock = hold_ledger(p);
     wire_answer(p, "killed-1", "none", 1, "first");
     wire_answer(p, "killed-2", "none", 2, "second");
@@ -415,10 +417,11 @@ static void test_reply_consumer_killed_before_the_ack(struct pair *p)
     process_kill(&p->consumer);
     sql_session_run(lock, "rollback");
     db_session_close(&lock);
+    pair_set(p, "limits.sends_per_minute=0");
     pair_start_consumer_ready(p);
-    WAIT_UNTIL(sql_int(p, "select count(*) from agwb.deliveries where state = 'sent'") == 2);
+    WAIT_UNTIL(sql_int(p, "select count(*) from agwb.deliveries where state = 'sent'") == 3);
     WAIT_UNTIL(wire_count(p, "wb_queue") == 0);
-    assert_int_equal(pair_requests(p), 2);
+    assert_int_equal(pair_requests(p), 3);
     assert_true(pair_sent_once_each(p));
 }
 
@@ -436,6 +439,21 @@ static void test_reply_is_claimed_with_its_acceptance(struct pair *p)
     WAIT_UNTIL(sql_int(p, "select count(*) from agwb.deliveries where state = 'sent' and fence = 1") == 3);
     assert_int_equal(sql_int(p, "select count(*) from agwb.lanes"), 0);
     assert_true(pair_sent_once_each(p));
+}
+
+/* So with limits that have a place: it is taken, and the second one to the contact waits for the next. */
+static void test_reply_is_claimed_within_limits(struct pair *p)
+{
+    pair_set(p, "limits.contact_per_minute=1");
+    pair_start_consumer_ready(p);
+    wire_answer(p, "free", "none", 1, "free");
+    WAIT_UNTIL(sql_int(p, "select count(*) from agwb.deliveries where state = 'sent' and fence = 1") == 1);
+    assert_int_equal(sql_int(p, "select count(*) from agwb.lanes where lane not like 'limit:%%'"), 0);
+    assert_int_equal(sql_int(p, "select sum(cardinality(sends)) from agwb.lanes"), 1);
+    wire_answer(p, "held", "none", 1, "held");
+    WAIT_UNTIL(sql_int(p, "select count(*) from agwb.lanes where due_at > now() + interval '10 seconds'") ==
+               1);
+    assert_int_equal(pair_requests(p), 1);
 }
 
 /* The second to a contact, in the same batch or a later one, waits for the first. */
@@ -648,6 +666,7 @@ int main(int argc, char **argv)
         PAIR_TEST(test_reply_redelivered_after_lost_connection),
         PAIR_TEST(test_reply_consumer_killed_before_the_ack),
         PAIR_TEST(test_reply_is_claimed_with_its_acceptance),
+        PAIR_TEST(test_reply_is_claimed_within_limits),
         PAIR_TEST(test_reply_waits_behind_the_one_claimed),
         PAIR_TEST(test_reply_is_accepted_without_a_slot),
         PAIR_TEST(test_reply_claimer_killed_before_the_answer),
