@@ -126,7 +126,7 @@ static void test_order_claim_given_back_in_its_place(struct pair *p)
 }
 
 /* The provider had refused it for now, which is read after the lease: no second try behind the next one. */
-static void test_order_late_failure_behind_a_later_one(struct pair *p)
+static void fail_late(struct pair *p)
 {
     start(p);
     pair_script(p, "{\"rules\":[{\"match\":{\"text\":\"the first\"},\"times\":1,\"action\":{\"status\":503,"
@@ -145,6 +145,17 @@ static void test_order_late_failure_behind_a_later_one(struct pair *p)
                                     "agwb.delivery_attempts where message_id = 'first'"),
                         "TEMPFAIL retry");
     assert_int_equal(pair_requests(p), 2);
+}
+
+static void test_order_late_failure_behind_a_later_one(struct pair *p)
+{
+    fail_late(p);
+}
+
+static void test_order_late_failure_within_limits(struct pair *p)
+{
+    pair_set(p, "limits.contact_per_minute=50");
+    fail_late(p);
 }
 
 /* The first of three messages had arrived, which is settled after the lease: half an answer is worse than one
@@ -186,6 +197,7 @@ int main(int argc, char **argv)
         PAIR_TEST(test_order_claim_given_back_behind_a_later_one),
         PAIR_TEST(test_order_claim_given_back_in_its_place),
         PAIR_TEST(test_order_late_failure_behind_a_later_one),
+        PAIR_TEST(test_order_late_failure_within_limits),
         PAIR_TEST(test_order_rest_of_a_reply_goes_behind_a_later_one),
     };
     pair_options(argc, argv);
