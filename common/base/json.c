@@ -10,9 +10,14 @@
 #include "base/arena.h"
 #include "base/json_private.h"
 
+/* The tree lives and dies in an arena: cJSON alone would take two pieces from the heap a member. */
 struct json {
+    struct arena *arena;
     cJSON *root;
 };
+
+/* cJSON's hooks have no argument: the arena of the tree that is being built. */
+static thread_local struct arena *building;
 
 static const cJSON *item_of(const struct json_node *n)
 {
@@ -26,27 +31,33 @@ static const struct json_node *node_of(const cJSON *item)
 
 static void *allocate(size_t bytes)
 {
-    return xrealloc(NULL, 1, bytes);
+    return arena_alloc(building, bytes);
+}
+
+static void leave_to_arena(void *piece)
+{
+    (void)piece;
 }
 
 /* With these cJSON ends the process when memory is out, as everything else does, in place of calling a good
  * text bad. */
 static void use_our_allocator(void)
 {
-    cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = allocate, .free_fn = free});
+    cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = allocate, .free_fn = leave_to_arena});
 }
 
 static struct json *build(const char *bytes, size_t len, struct err *e)
 {
     static once_flag hooks_once = ONCE_FLAG_INIT;
     call_once(&hooks_once, use_our_allocator);
-    cJSON *root = cJSON_ParseWithLengthOpts(bytes, len, NULL, false);
-    if (root == NULL) {
-        err_set(e, ERR_DATA, 0, "$: the scan accepts what the parser refuses");
-        return NULL;
-    }
     struct json *j = xcalloc(1, sizeof *j);
-    j->root = root;
+    j->arena = building = arena_new();
+    j->root = cJSON_ParseWithLengthOpts(bytes, len, NULL, false);
+    building = NULL;
+    if (j->root == NULL) {
+        err_set(e, ERR_DATA, 0, "$: the scan accepts what the parser refuses");
+        json_free(&j);
+    }
     return j;
 }
 
@@ -119,7 +130,7 @@ void json_free(struct json **j)
 {
     if (*j == NULL)
         return;
-    cJSON_Delete((*j)->root);
+    arena_free(&(*j)->arena);
     free(*j);
     *j = NULL;
 }
