@@ -40,6 +40,7 @@ struct db_settings peers_db_settings(const struct config *c, const char *name)
         .connect_timeout_ms = c->database.connect_timeout_ms,
         .statement_timeout_ms = c->database.statement_timeout_ms,
         .application_name = name,
+        .keeps_session = c->database.listen,
     };
 }
 

@@ -79,6 +79,8 @@ struct db {
 
     struct statements queue;
     size_t pending;
+    struct db_names names;
+    bool naming;      /* what is in flight prepares the head, which is sent next */
     bool in_flight;   /* the head of the queue (in DB_PREPARING: the first script) awaits its end */
     PGresult *result; /* of it, as far as it came */
 
@@ -104,6 +106,7 @@ struct db *db_new(struct loop *l, const struct db_settings *s, const struct db_h
     d->settings = *s;
     d->handlers = *h;
     d->arg = arg;
+    d->names.allowed = s->keeps_session;
     STAILQ_INIT(&d->queue);
     d->timer = loop_timer_new(l, on_timer, d);
     loop_timer_start(d->timer, 0);
@@ -133,6 +136,8 @@ static void disconnect(struct db *d)
     PQfinish(d->conn);
     d->conn = NULL;
     d->in_flight = false;
+    d->naming = false;
+    db_names_clear(&d->names);
     d->broken = false;
     d->farewell = (struct err){.class = ERR_NONE};
 }
@@ -267,14 +272,13 @@ static void send_next(struct db *d)
     loop_timer_stop(d->timer);
     if (s == NULL)
         return;
-    struct db_wire w;
-    db_params_wire(&s->params, &w);
-    if (!PQsendQueryParams(d->conn, s->sql, w.count, w.types, w.values, w.lengths, w.formats, 0)) {
+    if (!db_names_send(&d->names, d->conn, s->sql, &s->params, &d->naming)) {
         lose_soon(d);
         return;
     }
     d->in_flight = true;
-    db_params_fini(&s->params);
+    if (!d->naming)
+        db_params_fini(&s->params);
     /* The server's own timeout comes first; silence beyond it means that the connection is half-open. */
     if (d->settings.statement_timeout_ms > 0)
         loop_timer_start(d->timer, d->settings.statement_timeout_ms + ANSWER_GRACE_MS);
@@ -307,16 +311,35 @@ static void complete(struct db *d)
 {
     struct db_result r = {.pg = d->result};
     struct statement *s = take_head(d);
+    struct err e = {.class = ERR_NONE};
     d->result = NULL;
     d->in_flight = false;
-    send_next(d); /* first, so that the server works while the owner does */
-
-    struct err e = {.class = ERR_NONE};
-    if (db_result_is_error(r.pg))
+    d->naming = false;
+    if (db_result_is_error(r.pg)) {
         db_result_error(r.pg, &e);
+        if (db_names_failed(&d->names, db_sqlstate(&r)))
+            e.class = ERR_TEMPORARY; /* it was not run: whoever asks again gets its answer */
+    }
+    send_next(d); /* first, so that the server works while the owner does */
     s->done(s->arg, &r, e.class == ERR_NONE ? NULL : &e);
     statement_free(s);
     PQclear(r.pg);
+}
+
+/* The head is prepared, and sent now. */
+static void named(struct db *d)
+{
+    if (db_result_is_error(d->result)) {
+        complete(d);
+        return;
+    }
+    struct statement *s = STAILQ_FIRST(&d->queue);
+    db_names_add(&d->names, s->sql, &s->params);
+    PQclear(d->result);
+    d->result = NULL;
+    d->in_flight = false;
+    d->naming = false;
+    send_next(d);
 }
 
 /* The first script is over: the connection is the owner's. */
@@ -375,6 +398,8 @@ static bool read_results(struct db *d)
             keep_result(d, r);
         else if (d->state == DB_PREPARING)
             prepared(d);
+        else if (d->naming)
+            named(d);
         else
             complete(d);
         if (d->doomed || d->conn == NULL)

@@ -24,6 +24,7 @@ struct db_settings {              /* strings borrowed for the db's life */
     int64_t statement_timeout_ms; /* set on the session; 0 = none */
     const char *application_name;
     const char *listen_channel; /* LISTEN after each connect, or NULL */
+    bool keeps_session;         /* no pooler in between that changes servers: statements may be prepared */
 };
 
 struct db_handlers {

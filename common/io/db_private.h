@@ -24,6 +24,31 @@ void db_params_wire(const struct db_params *p, struct db_wire *w); /* p NULL = n
 void db_params_copy(struct db_params *to,
                     const struct db_params *from); /* `to` is not initialised; from NULL = none */
 
+/* --- db_names.c --- */
+enum { DB_MAX_NAMES = 32, DB_NAME_SIZE = 24 };
+
+struct db_names { /* zeroed at first */
+    bool allowed;
+    unsigned made; /* numbers are not used again on a connection */
+    size_t count;
+    struct {
+        char *sql;
+        int param_count;
+        Oid types[DB_MAX_PARAMS];
+        unsigned number;
+    } at[DB_MAX_NAMES];
+};
+/* Sends the statement by its name if it has one, else (naming) prepares it, else sends it as it is. False:
+ * the connection is broken. Prepared, it gets its name by db_names_add, and is sent again. */
+bool db_names_send(struct db_names *n, PGconn *conn, const char *sql, const struct db_params *p,
+                   bool *naming) MUST_CHECK;
+void db_names_add(struct db_names *n, const char *sql, const struct db_params *p);
+/* The connection is another one. */
+void db_names_clear(struct db_names *n);
+/* After a statement's error: whether a name may be at fault, and not the statement. Then no statement has one
+ * any more. */
+bool db_names_failed(struct db_names *n, const char *sqlstate);
+
 /* --- db_result.c --- */
 /* What a statement's SQLSTATE means for us (see db_done_fn). */
 enum err_class db_sqlstate_class(const char *sqlstate);

@@ -59,6 +59,7 @@ struct db_rig *db_rig_new(void)
     snprintf(host, sizeof host, "127.0.0.1:%d", rig_port());
     snprintf(r->url, sizeof r->url, "%s", rig_url(host, "postgres", "postgres"));
     r->settings = (struct db_settings){.url = r->url,
+                                       .keeps_session = true,
                                        .connect_timeout_ms = 5000,
                                        .statement_timeout_ms = 10000,
                                        .application_name = "agwb-test"};

@@ -24,6 +24,14 @@ static int setup(void **state)
     return 0;
 }
 
+/* As behind a pooler that changes servers: nothing is prepared. */
+static int setup_unnamed(void **state)
+{
+    (void)setup(state);
+    rig->settings.keeps_session = false;
+    return 0;
+}
+
 static int teardown(void **state)
 {
     (void)state;
@@ -249,6 +257,122 @@ static void test_db_statements_in_order(void **state)
     }
 }
 
+/* --- prepared statements --- */
+static void expect_named(const char *count)
+{
+    assert_string_equal(
+        db_rig_ask(rig, "select count(*) from pg_prepared_statements where name like 'agwb%'", NULL).cells[0],
+        count);
+}
+
+static const char *ask_int(const char *sql, int32_t value)
+{
+    static struct rig_answer a;
+    db_params_clear(&params);
+    db_param_int4(&params, value);
+    a = db_rig_ask(rig, sql, &params);
+    assert_int_equal(a.e.class, ERR_NONE);
+    return a.cells[0];
+}
+
+static void test_db_prepares_once(void **state)
+{
+    (void)state;
+    db_rig_start_up(rig);
+    for (int i = 0; i < 5; i++)
+        assert_string_equal(ask_int("select $1 + 1", 41), "42");
+    expect_named("2"); /* this and the question itself */
+    db_params_clear(&params);
+    db_param_float8(&params, 0.5); /* the same text, of another type */
+    assert_string_equal(db_rig_ask(rig, "select $1 + 1", &params).cells[0], "1.5");
+    assert_string_equal(ask_int("select $1 + 1", 1), "2");
+    expect_named("3");
+    assert_int_equal(db_rig_ask(rig, "select no_such_function()", NULL).e.class, ERR_CONFIG);
+    assert_string_equal(ask_int("select $1 + 1", 2), "3");
+    expect_named("3");
+}
+
+static void test_db_prepares_nothing_for_a_pooler(void **state)
+{
+    (void)state;
+    db_rig_start_up(rig);
+    for (int i = 0; i < 3; i++)
+        assert_string_equal(ask_int("select $1 + 1", 41), "42");
+    expect_named("0");
+}
+
+/* More statements than there are names: the rest goes without. */
+static void test_db_prepares_no_more_than_it_may(void **state)
+{
+    char sql[64];
+
+    (void)state;
+    db_rig_start_up(rig);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 50; i++) {
+            snprintf(sql, sizeof sql, "select $1 + %d", i);
+            assert_int_equal(strtol(ask_int(sql, 1), NULL, 10), i + 1);
+        }
+    }
+    expect_named("32");
+}
+
+/* A name at fault is not the statement's: asked again, it has its answer, and from then on nothing is named.
+ */
+static void expect_answer_at_second_try(const char *sql, int32_t value, const char *sqlstate,
+                                        const char *answer)
+{
+    db_params_clear(&params);
+    db_param_int4(&params, value);
+    struct rig_answer a = db_rig_ask(rig, sql, &params);
+    assert_int_equal(a.e.class, ERR_TEMPORARY);
+    assert_string_equal(a.sqlstate, sqlstate);
+    for (int i = 0; i < 2; i++)
+        assert_string_equal(ask_int(sql, value), answer);
+    assert_int_equal(rig->downs, 0);
+}
+
+static void test_db_names_are_gone(void **state)
+{
+    (void)state;
+    db_rig_start_up(rig);
+    assert_string_equal(ask_int("select $1 + 1", 41), "42");
+    assert_int_equal(db_rig_ask(rig, "deallocate all", NULL).e.class, ERR_NONE); /* a pooler's other server */
+    expect_answer_at_second_try("select $1 + 1", 41, "26000", "42");
+    expect_named("0");
+}
+
+static void test_db_name_is_taken(void **state)
+{
+    (void)state;
+    db_rig_start_up(rig);
+    assert_int_equal(db_rig_ask(rig, "prepare agwb_2 as select 1", NULL).e.class,
+                     ERR_NONE); /* itself agwb_1 */
+    expect_answer_at_second_try("select $1 + 1", 41, "42P05", "42");
+}
+
+static void test_db_function_changes_under_its_name(void **state)
+{
+    (void)state;
+    db_rig_start_up(rig);
+    (void)db_rig_ask(rig, "create function pg_temp.f(integer) returns integer language sql as 'select 7'",
+                     NULL);
+    assert_string_equal(ask_int("select * from pg_temp.f($1)", 1), "7");
+    (void)db_rig_ask(rig, "drop function pg_temp.f(integer)", NULL);
+    (void)db_rig_ask(rig, "create function pg_temp.f(integer) returns text language sql as $$select 'x'$$",
+                     NULL);
+    expect_answer_at_second_try("select * from pg_temp.f($1)", 1, "0A000", "x");
+}
+
+/* The same without any names is an error of the statement. */
+static void test_db_unnamed_error_stays(void **state)
+{
+    (void)state;
+    db_rig_start_up(rig);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(db_rig_ask(rig, "execute no_such_name", NULL).e.class, ERR_BUG);
+}
+
 static void ask_again(void *arg, const struct db_result *r, const struct err *e)
 {
     int *left = arg;
@@ -465,6 +589,13 @@ int main(void)
         TEST(test_db_large_values),
         TEST(test_db_statements_in_order),
         TEST(test_db_query_in_callback),
+        TEST(test_db_prepares_once),
+        cmocka_unit_test_setup_teardown(test_db_prepares_nothing_for_a_pooler, setup_unnamed, teardown),
+        TEST(test_db_prepares_no_more_than_it_may),
+        TEST(test_db_names_are_gone),
+        TEST(test_db_name_is_taken),
+        TEST(test_db_function_changes_under_its_name),
+        cmocka_unit_test_setup_teardown(test_db_unnamed_error_stays, setup_unnamed, teardown),
         TEST(test_db_refuses_unfit_queries),
         TEST(test_db_error_classes),
         TEST(test_db_error_at_commit),

@@ -57,14 +57,21 @@ static void test_db_terminated_with_statements(void **state)
     struct rig_answer in_flight, queued, after;
     db_rig_start_up(rig);
     assert_int_equal(db_reconnects(rig->db), 0);
-    db_rig_send(rig, "select pg_sleep(60)", NULL, &in_flight);
+    struct db_params seconds;
+    db_params_init(&seconds);
+    db_param_float8(&seconds, 0);
+    (void)db_rig_ask(rig, "select pg_sleep($1)", &seconds); /* it has a name then, so that it runs at once */
+    db_params_clear(&seconds);
+    db_param_float8(&seconds, 60);
+    db_rig_send(rig, "select pg_sleep($1)", &seconds, &in_flight);
+    db_params_fini(&seconds);
     db_rig_send(rig, "select 'queued'", NULL, &queued);
     struct rig_answer *answers[] = {&in_flight, &queued};
     terminate_backend();
     db_rig_wait(rig, &rig->downs, 1);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(answers[i]->calls, 1);
-        assert_int_equal(answers[i]->order, i + 1);
+        assert_int_equal(answers[i]->order, i + 2);
         assert_int_equal(answers[i]->e.class, ERR_TEMPORARY);
         assert_int_equal(answers[i]->downs_before, 0); /* first the statements, then the news */
     }
