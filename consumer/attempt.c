@@ -38,10 +38,10 @@ static struct delivery_way way_of(const struct ledger_claim *claim)
 {
     struct delivery_way way = {.step = claim->step, .as_template = claim->as_template};
 
-    snprintf(way.account, sizeof way.account, "%s", claim->account);
-    snprintf(way.channel, sizeof way.channel, "%s", claim->channel);
-    snprintf(way.address, sizeof way.address, "%s", claim->address);
-    snprintf(way.chain, sizeof way.chain, "%s", claim->chain);
+    str_copy(way.account, sizeof way.account, claim->account);
+    str_copy(way.channel, sizeof way.channel, claim->channel);
+    str_copy(way.address, sizeof way.address, claim->address);
+    str_copy(way.chain, sizeof way.chain, claim->chain);
     return way;
 }
 
@@ -52,13 +52,13 @@ static struct attempt *attempt_new(const struct attempt_deps *deps, const struct
 
     a->deps = *deps;
     channel_request_init(&a->built);
-    snprintf(a->settlement.message_id, sizeof a->settlement.message_id, "%s", claim->message_id);
+    str_copy(a->settlement.message_id, sizeof a->settlement.message_id, claim->message_id);
     a->settlement.fence = claim->fence;
     a->settlement.started_ms = clock_wall_ms();
     a->attempts = claim->attempts;
     a->way = way_of(claim);
-    snprintf(a->number, sizeof a->number, "%s", claim->number);
-    snprintf(a->email, sizeof a->email, "%s", claim->email);
+    str_copy(a->number, sizeof a->number, claim->number);
+    str_copy(a->email, sizeof a->email, claim->email);
     a->part = claim->parts_sent;
     contact_mask(claim->address, a->contact);
     a->accepted_ms = claim->accepted_ms;
@@ -319,7 +319,7 @@ static void judge_unsent(enum begun begun, const struct err *e, struct channel_v
         code = "link_unreachable";
         break;
     }
-    snprintf(v->provider_code, sizeof v->provider_code, "%s", code);
+    str_copy(v->provider_code, sizeof v->provider_code, code);
     if (begun != BEGUN_NOTHING_LEFT)
         channel_verdict_detail(v, e->text);
 }
@@ -421,7 +421,7 @@ static void take_traceparent(struct attempt *a, const char *headers_json)
     const char *value = doc ? json_str(json_member(json_root(doc), "traceparent")) : NULL;
 
     if (value && is_traceparent(value))
-        snprintf(a->traceparent, sizeof a->traceparent, "%s", value);
+        str_copy(a->traceparent, sizeof a->traceparent, value);
     json_free(&doc);
 }
 

@@ -58,10 +58,10 @@ static bool take_account(const struct config_account *a, const struct delivery_w
 
     if (!address || strlen(address) >= sizeof next->address || strcmp(a->name, at->account) == 0)
         return false;
-    snprintf(next->account, sizeof next->account, "%s", a->name);
-    snprintf(next->channel, sizeof next->channel, "%s", channel_name(a->channel));
-    snprintf(next->address, sizeof next->address, "%s", address);
-    snprintf(next->chain, sizeof next->chain, "%s", at->chain[0] ? at->chain : at->account);
+    str_copy(next->account, sizeof next->account, a->name);
+    str_copy(next->channel, sizeof next->channel, channel_name(a->channel));
+    str_copy(next->address, sizeof next->address, address);
+    str_copy(next->chain, sizeof next->chain, at->chain[0] ? at->chain : at->account);
     next->as_template = false;
     return true;
 }

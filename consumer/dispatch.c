@@ -213,7 +213,7 @@ static void start_attempt(struct dispatch *d, const struct ledger_claim *claim, 
         log_warn("claim came too late for an attempt, given back", log_str("messageId", claim->message_id));
         circuits_probe_missed(d->circuits, claim->account, loop_now_ms(d->deps.loop));
         d->late[d->late_count].fence = claim->fence;
-        snprintf(d->late[d->late_count++].message_id, sizeof d->late[0].message_id, "%s", claim->message_id);
+        str_copy(d->late[d->late_count++].message_id, sizeof d->late[0].message_id, claim->message_id);
         return;
     }
     if (attempt_start(&d->attempts, claim, claim_ms, &s) == 0)

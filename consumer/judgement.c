@@ -60,9 +60,9 @@ static void write_words(const struct judgement *j, struct settlement *s)
 {
     const struct channel_verdict *v = j->verdict;
 
-    snprintf(s->provider_id, sizeof s->provider_id, "%s", v->provider_id);
-    snprintf(s->provider_code, sizeof s->provider_code, "%s", v->provider_code);
-    snprintf(s->detail, sizeof s->detail, "%s", v->detail);
+    str_copy(s->provider_id, sizeof s->provider_id, v->provider_id);
+    str_copy(s->provider_code, sizeof s->provider_code, v->provider_code);
+    str_copy(s->detail, sizeof s->detail, v->detail);
     hide_secrets(config_account_find(j->config, j->way->account), s);
     if (s->disposition.kind == DISPOSITION_NEXT)
         add_next(s);

@@ -35,6 +35,7 @@ struct arrival {
     struct receive *owner;
     enum arrival_state state;
     uint64_t epoch, tag;
+    uint32_t id_hash;    /* of the reply's messageId */
     int64_t arrived_at;  /* monotonic ms */
     struct arena *arena; /* owns all below */
     struct reply *reply;
@@ -223,6 +224,7 @@ void receive_on_delivery(struct receive *r, const struct broker_delivery *d)
     reply = arena_alloc(a->arena, sizeof *reply);
     if (message_parse_reply(a->body, a->body_len, a->arena, reply, &e) == 0) {
         a->reply = reply;
+        a->id_hash = str_hash(reply->message_id);
         if (a->late && !is_fresh(r, d, reply)) {
             park(r, a, PARKING_LATE, "dead and older than late_reply_max_ms, or of unknown age");
             return;
@@ -467,10 +469,11 @@ static void on_accepted(void *arg, const struct ledger_accepted *results, size_t
 
 /* One id twice in a batch would meet itself in the ledger's insert: the second waits for the next batch
  * and is then a duplicate or a conflict. */
-static bool is_in_batch(const struct receive *r, const char *message_id)
+static bool is_in_batch(const struct receive *r, const struct arrival *a)
 {
     for (size_t i = 0; i < r->batch_count; i++) {
-        if (strcmp(r->batch[i]->reply->message_id, message_id) == 0)
+        if (r->batch[i]->id_hash == a->id_hash &&
+            strcmp(r->batch[i]->reply->message_id, a->reply->message_id) == 0)
             return true;
     }
     return false;
@@ -516,7 +519,7 @@ static void start_batch(struct receive *r)
     }
     limit = batch_size(r, &ask);
     for (struct arrival *a = r->head; a && r->batch_count < limit; a = a->next) {
-        if (a->state != ARRIVAL_WAITING || is_in_batch(r, a->reply->message_id))
+        if (a->state != ARRIVAL_WAITING || is_in_batch(r, a))
             continue;
         items[r->batch_count] = (struct ledger_arrival){.reply = a->reply,
                                                         .body = a->body,

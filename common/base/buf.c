@@ -247,6 +247,22 @@ void buf_consume(struct buf *b, size_t n)
     b->len -= n;
 }
 
+uint32_t str_hash(const char *s)
+{
+    const uint32_t prime = 16777619;
+    uint32_t hash = 2166136261;
+    for (; *s != '\0'; s++)
+        hash = (hash ^ (unsigned char)*s) * prime;
+    return hash;
+}
+
+void str_copy(char *to, size_t size, const char *from)
+{
+    size_t len = strnlen(from, size - 1);
+    memcpy(to, from, len);
+    to[len] = '\0';
+}
+
 const char *buf_str(struct buf *b)
 {
     if (b->failed)

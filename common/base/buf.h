@@ -45,4 +45,9 @@ void buf_consume(struct buf *b, size_t n);
  * if failed. */
 const char *buf_str(struct buf *b);
 
+/* The same for the same text (FNV-1a). */
+uint32_t str_hash(const char *s);
+/* Into a text of fixed size, NUL-terminated; what does not fit is cut off. */
+void str_copy(char *to, size_t size, const char *from);
+
 #endif

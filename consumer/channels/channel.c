@@ -226,7 +226,7 @@ void channel_verdict_of_bare_status(struct channel_verdict *v, int status)
 void channel_verdict_id(struct channel_verdict *v, const char *id)
 {
     if (id && strlen(id) < sizeof v->provider_id && is_utf8(id, strlen(id)))
-        snprintf(v->provider_id, sizeof v->provider_id, "%s", id);
+        str_copy(v->provider_id, sizeof v->provider_id, id);
 }
 
 static bool is_digit(char c)
@@ -342,7 +342,7 @@ void channel_judge(const struct channel_provider *p, const struct http_result *r
     }
     v->outcome = outcome_of_fate(r->fate);
     v->retry_after_ms = -1;
-    snprintf(v->provider_code, sizeof v->provider_code, "%s", http_fate_name(r->fate));
+    str_copy(v->provider_code, sizeof v->provider_code, http_fate_name(r->fate));
     channel_verdict_detail(v, r->text);
 }
 

@@ -216,6 +216,23 @@ static void test_buf_integers_are_big_endian(void **state)
     buf_fini(&b);
 }
 
+static void test_str_copy(void **state)
+{
+    char to[4] = "xyz";
+
+    (void)state;
+    str_copy(to, sizeof to, "ab");
+    assert_string_equal(to, "ab");
+    str_copy(to, sizeof to, "abc");
+    assert_string_equal(to, "abc");
+    str_copy(to, sizeof to, "abcd");
+    assert_string_equal(to, "abc");
+    str_copy(to, sizeof to, "");
+    assert_string_equal(to, "");
+    assert_int_equal(str_hash("a-1"), str_hash("a-1"));
+    assert_int_not_equal(str_hash("a-1"), str_hash("a-2"));
+}
+
 static void test_buf_consume(void **state)
 {
     (void)state;
@@ -246,6 +263,7 @@ int main(void)
         cmocka_unit_test(test_buf_json_str),
         cmocka_unit_test(test_buf_integers_are_big_endian),
         cmocka_unit_test(test_buf_consume),
+        cmocka_unit_test(test_str_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
