@@ -151,14 +151,6 @@ bool outbox_is_idle(const struct outbox *o)
     return o->queued == 0 && o->sent == 0 && o->published.count == 0 && o->dismissed.count == 0;
 }
 
-static void copy_text(char *to, size_t size, const char *from)
-{
-    size_t len = strnlen(from, size - 1);
-
-    memcpy(to, from, len);
-    to[len] = '\0';
-}
-
 void outbox_put(struct outbox *o, const struct outbox_job *job)
 {
     uint32_t slot = o->free_head;
@@ -167,8 +159,8 @@ void outbox_put(struct outbox *o, const struct outbox_job *job)
     o->free_head = n->next;
     n->state = ENTRY_QUEUED;
     n->next = NONE;
-    copy_text(n->id, sizeof n->id, job->id);
-    copy_text(n->task_type, sizeof n->task_type, job->task_type);
+    str_copy(n->id, sizeof n->id, job->id);
+    str_copy(n->task_type, sizeof n->task_type, job->task_type);
     contact_mask(job->contact, n->contact);
     n->body = xrealloc(NULL, job->body_len, 1);
     memcpy(n->body, job->body, job->body_len);
