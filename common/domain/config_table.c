@@ -76,7 +76,8 @@ const struct config_option config_options[] = {
     {INT(database.connect_timeout_ms, "5000", 100, SECONDS(120)), .help = "For connecting."},
     {INT(database.statement_timeout_ms, "10000", 100, SECONDS(600)),
      .help = "A statement that takes longer is given up."},
-    {BOOL(database.listen, "true"), .help = "Wake up by LISTEN/NOTIFY, prepare statements; false behind a transaction pooler."},
+    {BOOL(database.listen, "true"),
+     .help = "Wake up by LISTEN/NOTIFY, prepare statements; false behind a transaction pooler."},
     {INT(database.poll_interval_ms, "1000", 10, HOURS(1)),
      .help = "Look for work this often, even when nothing woke us."},
 

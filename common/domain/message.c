@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/backoff.h"
+#include "base/buf.h"
 #include "base/uuid.h"
 #include "domain/contact.h"
 #include "domain/message_shape.h"
@@ -94,12 +95,10 @@ static char *put_hex(char *at, uint64_t value)
 /* By hand: each request has one, and snprintf takes ten times as long. */
 void traceparent_new(char out[56])
 {
-    char *at = out;
-
-    memcpy(at, "00-", 3);
-    at = put_hex(at + 3, random_not_zero());
+    str_copy(out, 56, "00-");
+    char *at = put_hex(out + 3, random_not_zero());
     at = put_hex(at, random_not_zero());
     *at++ = '-';
     at = put_hex(at, random_not_zero());
-    memcpy(at, "-01", sizeof "-01");
+    str_copy(at, (size_t)(out + 56 - at), "-01");
 }
