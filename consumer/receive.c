@@ -479,13 +479,14 @@ static bool is_in_batch(const struct receive *r, const struct arrival *a)
     return false;
 }
 
-/* As the queue's replies come in order, the first one's age is the queue's. */
+/* As the queue's replies come in order, the first one's age is the queue's. Nobody knows it when the agent
+ * gives no time, or its clock is ahead of ours. */
 static bool is_queue_short(const struct receive *r, const struct arrival *a)
 {
-    int64_t sent_at = a->reply->timestamp_ms;
+    int64_t age_ms = clock_wall_ms() - a->reply->timestamp_ms;
 
-    return sent_at > 0 &&
-           clock_wall_ms() - sent_at < r->deps.config->topology.webhook_ttl_ms / PATIENCE_TTL_PART;
+    return a->reply->timestamp_ms > 0 && age_ms >= 0 &&
+           age_ms < r->deps.config->topology.webhook_ttl_ms / PATIENCE_TTL_PART;
 }
 
 static int64_t patience_left_ms(const struct receive *r)
