@@ -149,6 +149,7 @@ static void look_at_replies(struct consumer *c, const struct broker_queue_info *
     bool is_consuming = broker_is_up(c->source) && !broker_is_paused(c->source);
 
     c->queue_exists = q->exists;
+    receive_set_peers(c->receive, q->consumers > 1);
     (void)standstill_look(&c->stuck, is_consuming && is_ours && q->messages > 0, receive_acked(c->receive),
                           now);
     (void)standstill_look(&c->unread, is_consuming && q->exists && q->consumers == 0, 0, now);

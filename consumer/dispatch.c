@@ -373,12 +373,12 @@ void dispatch_start_lent(struct dispatch *d, const struct ledger_claim *claim)
     start_attempt(d, claim, (double)(clock_mono_us() - d->claim_us) / 1000.0);
 }
 
-void dispatch_end_lent(struct dispatch *d, const struct err *e)
+void dispatch_end_lent(struct dispatch *d, const struct err *e, bool has_waiting)
 {
     if (e && d->lent > 0 && e->class != ERR_DATA)
         d->claim_lost = true;
-    else if (!e && d->lent == 0 && may_claim(d))
-        call_others(d); /* what was accepted beside may be theirs */
+    else if (has_waiting && d->lent == 0 && may_claim(d))
+        call_others(d); /* what waits may be theirs */
     d->lent = 0;
 }
 

@@ -42,8 +42,9 @@ void dispatch_turn(struct dispatch *d);
 int dispatch_lend(struct dispatch *d, struct ledger_ask *ask, const char **skip, bool may_wait) MUST_CHECK;
 /* Starts what the acceptance claimed. */
 void dispatch_start_lent(struct dispatch *d, const struct ledger_claim *claim);
-/* The acceptance has ended; e: without an answer, and nobody knows what it claimed. */
-void dispatch_end_lent(struct dispatch *d, const struct err *e);
+/* The acceptance has ended; e: without an answer, and nobody knows what it claimed. has_waiting: it accepted
+ * more than it claimed. */
+void dispatch_end_lent(struct dispatch *d, const struct err *e, bool has_waiting);
 /* No attempt runs and nothing is unsettled. */
 bool dispatch_is_idle(const struct dispatch *d);
 size_t dispatch_in_flight(const struct dispatch *d);

@@ -59,6 +59,7 @@ struct receive {
     size_t batch_limit; /* halved when a batch has a row at fault, until it stands alone */
     int64_t retry_at;   /* after a failed accept: monotonic ms */
     struct loop_timer *patience;
+    bool has_peers;
     struct log_gate gate;
 };
 
@@ -96,6 +97,11 @@ void receive_free(struct receive **r)
     loop_timer_free(&(*r)->patience);
     free(*r);
     *r = NULL;
+}
+
+void receive_set_peers(struct receive *r, bool has_peers)
+{
+    r->has_peers = has_peers;
 }
 
 uint64_t receive_acked(const struct receive *r)
@@ -446,7 +452,7 @@ static void on_accepted(void *arg, const struct ledger_accepted *results, size_t
     bool has_waiting = false, has_parked = false;
 
     if (e) {
-        dispatch_end_lent(r->deps.dispatch, e);
+        dispatch_end_lent(r->deps.dispatch, e, false);
         batch_failed(r, e);
         return;
     }
@@ -458,7 +464,7 @@ static void on_accepted(void *arg, const struct ledger_accepted *results, size_t
         has_parked |= results[i].result == LEDGER_UNROUTABLE;
         finish(r, r->batch[i], &results[i]);
     }
-    dispatch_end_lent(r->deps.dispatch, NULL);
+    dispatch_end_lent(r->deps.dispatch, NULL, has_waiting);
     r->batch_count = 0;
     r->batch_limit = r->batch_limit * 2 < BATCH_MAX ? r->batch_limit * 2 : BATCH_MAX;
     if (has_waiting)
@@ -495,13 +501,15 @@ static int64_t patience_left_ms(const struct receive *r)
 
     while (a && a->state != ARRIVAL_WAITING)
         a = a->next;
-    return a && is_queue_short(r, a) ? a->arrived_at + PATIENCE_MS - loop_now_ms(r->deps.loop) : 0;
+    return a && !r->has_peers && is_queue_short(r, a)
+               ? a->arrived_at + PATIENCE_MS - loop_now_ms(r->deps.loop)
+               : 0;
 }
 
-/* With slots to claim for, no more than those: what follows has others in a moment. */
-static size_t batch_size(const struct receive *r, const struct ledger_ask *ask)
+/* While replies may wait, no more than there are slots to claim for: what follows has others in a moment. */
+static size_t batch_size(const struct receive *r, const struct ledger_ask *ask, bool may_wait)
 {
-    return ask->slots > 0 && ask->slots < r->batch_limit ? ask->slots : r->batch_limit;
+    return may_wait && ask->slots > 0 && ask->slots < r->batch_limit ? ask->slots : r->batch_limit;
 }
 
 static void start_batch(struct receive *r)
@@ -518,7 +526,7 @@ static void start_batch(struct receive *r)
             loop_timer_start(r->patience, patience_ms);
         return;
     }
-    limit = batch_size(r, &ask);
+    limit = batch_size(r, &ask, patience_ms > 0);
     for (struct arrival *a = r->head; a && r->batch_count < limit; a = a->next) {
         if (a->state != ARRIVAL_WAITING || is_in_batch(r, a))
             continue;
@@ -534,7 +542,7 @@ static void start_batch(struct receive *r)
     }
     r->waiting -= r->batch_count;
     if (ledger_accept(r->deps.ledger, list, r->batch_count, &ask, on_accepted, r) != 0) {
-        dispatch_end_lent(r->deps.dispatch, NULL);
+        dispatch_end_lent(r->deps.dispatch, NULL, false);
         batch_back_to_waiting(r);
     }
 }

@@ -39,6 +39,8 @@ void receive_on_delivery(struct receive *r, const struct broker_delivery *d);
 /* The connection is gone: what was not accepted yet will be delivered again. */
 void receive_on_down(struct receive *r);
 void receive_turn(struct receive *r);
+/* Whether further instances dispatch what this one accepts: then nothing waits for a slot of ours. */
+void receive_set_peers(struct receive *r, bool has_peers);
 /* Nothing received is unacknowledged, but for what cannot be accepted while the database is away. */
 bool receive_is_idle(const struct receive *r);
 uint64_t receive_acked(const struct receive *r); /* how many so far */
