@@ -506,12 +506,6 @@ static int64_t patience_left_ms(const struct receive *r)
                : 0;
 }
 
-/* While replies may wait, no more than there are slots to claim for: what follows has others in a moment. */
-static size_t batch_size(const struct receive *r, const struct ledger_ask *ask, bool may_wait)
-{
-    return may_wait && ask->slots > 0 && ask->slots < r->batch_limit ? ask->slots : r->batch_limit;
-}
-
 static void start_batch(struct receive *r)
 {
     struct ledger_arrival items[BATCH_MAX];
@@ -519,14 +513,15 @@ static void start_batch(struct receive *r)
     const char *skip[CONFIG_MAX_ACCOUNTS];
     struct ledger_ask ask = {.skip = skip};
     int64_t patience_ms = patience_left_ms(r);
-    size_t limit;
+    size_t limit = r->batch_limit;
 
     if (dispatch_lend(r->deps.dispatch, &ask, skip, patience_ms > 0) != 0) {
         if (patience_ms > 0)
             loop_timer_start(r->patience, patience_ms);
         return;
     }
-    limit = batch_size(r, &ask, patience_ms > 0);
+    if (patience_ms > 0 && ask.slots > 0 && ask.slots < limit)
+        limit = ask.slots; /* what follows has others in a moment */
     for (struct arrival *a = r->head; a && r->batch_count < limit; a = a->next) {
         if (a->state != ARRIVAL_WAITING || is_in_batch(r, a))
             continue;
