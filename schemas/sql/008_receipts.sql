@@ -61,58 +61,97 @@ language sql immutable as $$
     from (select btrim(p_text, E' \t\r\n') as text) p
 $$;
 
--- The message whose echo a receipt is: of those in its lane with this text the one nearest in time, sent, in doubt, or under way. What was sent counts
--- only while no other echo was found to be its own, and some minutes long: people write the same words too. The parts of a reply that were sent come
--- before the one in doubt: as long as an echo of theirs is missing, this one may be it. A failure of which nothing but the address is said is that of
--- the only message there is.
+-- The send whose echo a receipt is, among those in its lane with this text that were accepted before it came. One echo stands for one send, and the same
+-- words may have been sent twice. So the sends are asked in this order, and of equal ones the nearest in time:
+--   1. what certainly was sent, as long as no echo was found to be its own, and some minutes long: people write the same words too;
+--   2. what was in doubt and was settled otherwise since: nobody waits for its echo, but it may be this one;
+--   3. what is under way, or may go once more: nothing is found until its end is known;
+--   4. what is in doubt, which then is proven. Where there are several, no echo says which of them it is: they are proven when there is one for each.
+-- A failure of which nothing but the address is said is that of the only send there is.
 create or replace function agwb.find_echo(
     r agwb.receipts, out message_id text, out state text, out attempt_id bigint, out part integer)
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
 #variable_conflict use_column
 declare
     v_lane text := r.account || ' ' || r.recipient;
     v_at timestamptz := coalesce(r.at, r.received_at);
+    v_since timestamptz := least(r.at, r.received_at);
+    v_turn integer;
+    v_doubtful integer;
 begin
+    if exists (select 1 from agwb.receipts k
+               where k.provider_message_id = r.provider_message_id and k.message_id is not null and k.account is not distinct from r.account) then
+        return; -- other news of the same send, which has been found since: this will be found by its id
+    end if;
     with in_lane as materialized ( -- state by state: each has an index of its own
-        select d.message_id, d.state, d.parts_sent, d.fence, d.payload, coalesce(d.lease_until, d.accepted_at) as at
-        from agwb.deliveries d where d.lane = v_lane and d.state = 'sending'
+        select d.message_id, d.state, d.parts_sent, d.fence, d.payload, d.reason, d.accepted_at, d.settled_at
+        from agwb.deliveries d where d.lane = v_lane and d.state = 'sending' and d.accepted_at <= r.received_at
         union all
-        select d.message_id, d.state, d.parts_sent, d.fence, d.payload, d.accepted_at
-        from agwb.deliveries d where d.lane = v_lane and d.state = 'uncertain'
+        select d.message_id, d.state, d.parts_sent, d.fence, d.payload, d.reason, d.accepted_at, d.settled_at
+        from agwb.deliveries d where d.lane = v_lane and d.state = 'uncertain' and d.accepted_at <= r.received_at
         union all
-        select d.message_id, d.state, d.parts_sent, d.fence, d.payload, d.accepted_at
-        from agwb.deliveries d where d.lane = v_lane and d.state = 'ready'
+        select d.message_id, d.state, d.parts_sent, d.fence, d.payload, d.reason, d.accepted_at, d.settled_at
+        from agwb.deliveries d where d.lane = v_lane and d.state = 'ready' and d.accepted_at <= r.received_at
         union all
-        select d.message_id, d.state, d.parts_sent, d.fence, d.payload, d.settled_at
-        from agwb.deliveries d where d.lane = v_lane and d.state = 'sent' and d.settled_at > v_at - interval '1 hour'
+        select d.message_id, d.state, d.parts_sent, d.fence, d.payload, d.reason, d.accepted_at, d.settled_at
+        from agwb.deliveries d
+        where d.lane = v_lane and d.state = 'sent' and d.settled_at > v_since - interval '1 hour' and d.accepted_at <= r.received_at
         union all
-        select d.message_id, d.state, d.parts_sent, d.fence, d.payload, d.settled_at
-        from agwb.deliveries d where d.lane = v_lane and d.state = 'parked' and d.settled_at > v_at - interval '6 hours'
+        select d.message_id, d.state, d.parts_sent, d.fence, d.payload, d.reason, d.accepted_at, d.settled_at
+        from agwb.deliveries d
+        where d.lane = v_lane and d.state = 'parked' and d.settled_at > v_since - interval '6 hours' and d.accepted_at <= r.received_at
           and (d.reason like 'overtaken%') is not true -- which never left
-    ), without_echo as materialized (
-        select l.message_id, a.id, a.part, l.payload, a.started_at
-        from in_lane l join agwb.delivery_attempts a on a.message_id = l.message_id
-        where a.outcome = 'DELIVERED' and a.receipt_id is null and a.provider_code is distinct from 'nothing_left'
+    ), said as materialized (
+        select * from in_lane l where r.body_text is null or agwb.is_text_of(l.payload, r.body_text)
+    ), tried as materialized (
+        select l.message_id, a.*,
+               a.receipt_id is null and a.outcome = 'DELIVERED' and a.provider_code is distinct from 'nothing_left' as is_sent,
+               a.receipt_id is null and a.outcome = 'UNCERTAIN'
+               and not bool_or(a.outcome = 'DELIVERED') over (partition by l.message_id, a.fence) as is_doubtful
+        from said l
+        cross join lateral (select t.id, t.fence, t.part, t.account, t.started_at, t.outcome, t.provider_code, t.receipt_id
+                            from agwb.delivery_attempts t where t.message_id = l.message_id offset 0) a
+    ), standing as materialized (
+        select l.*,
+               case when l.state = 'sending'
+                        or l.state = 'ready' and (l.reason like 'uncertain%' or exists (
+                            select 1 from tried t where t.message_id = l.message_id and t.is_doubtful and t.part = l.parts_sent))
+                        then 3
+                    when l.state = 'uncertain'
+                        or l.state = 'parked' and l.fence > 0 and not exists (
+                            select 1 from tried t where t.message_id = l.message_id and t.fence = l.fence and t.outcome <> 'UNCERTAIN')
+                        then 4 end as turn
+        from said l
+    ), sends as (
+        select l.message_id, l.state, t.id as attempt_id, t.part, t.started_at as at, case when t.is_sent then 1 else 2 end as turn
+        from standing l join tried t using (message_id)
+        where (t.is_sent or t.is_doubtful and (l.turn is null or t.part <> l.parts_sent)) and coalesce(t.account = r.account, true)
+          -- by the program's clock, or by ours: one of them may be wrong
+          and (t.started_at between v_at - interval '10 minutes' and v_at + interval '10 minutes'
+               or l.settled_at between r.received_at - interval '10 minutes' and r.received_at + interval '10 minutes')
+        union all
+        -- a part that was sent and has no echo, however long ago, comes before the one in doubt
+        select l.message_id, l.state, null, l.parts_sent, coalesce(l.settled_at, l.accepted_at), l.turn
+        from standing l
+        where l.turn = 3 or l.turn = 4 and not exists (select 1 from tried t where t.message_id = l.message_id and t.is_sent)
     )
-    select c.message_id, c.state, c.attempt_id, c.part into message_id, state, attempt_id, part
-    from (select e.*, count(*) over () as candidates from (
-          select s.message_id, 'sent' as state, s.id as attempt_id, s.part, s.payload, s.started_at as at
-          from without_echo s where s.started_at between v_at - interval '10 minutes' and v_at + interval '10 minutes'
-          union all
-          select l.message_id, l.state, null, l.parts_sent, l.payload, l.at
-          from in_lane l
-          where (l.state in ('sending', 'uncertain')
-                 or l.state = 'parked' and l.fence > 0 and not exists (
-                     select 1 from agwb.delivery_attempts a
-                     where a.message_id = l.message_id and a.fence = l.fence and a.outcome <> 'UNCERTAIN'))
-            and not exists (select 1 from without_echo s where s.message_id = l.message_id)) e) c
-    where case when r.body_text is null then c.candidates = 1 else agwb.is_text_of(c.payload, r.body_text) end
-    order by abs(extract(epoch from c.at - v_at)) limit 1;
+    select s.message_id, s.state, s.attempt_id, s.part, s.turn, s.doubtful into message_id, state, attempt_id, part, v_turn, v_doubtful
+    from (select x.*, count(*) over () as candidates, count(*) filter (where x.turn = 4) over () as doubtful from sends x) s
+    where r.body_text is not null or s.candidates = 1
+    order by s.turn, abs(extract(epoch from s.at - v_at)) limit 1;
+
+    if v_turn = 3 or v_turn = 4 and v_doubtful > 1 and v_doubtful > (
+           select count(distinct coalesce(k.provider_message_id, k.id::text)) from agwb.receipts k
+           where k.due_at is not null and k.message_id is null and k.id <= r.id and k.account = r.account and k.recipient = r.recipient
+             and btrim(k.body_text, E' \t\r\n') = btrim(r.body_text, E' \t\r\n')) then
+        message_id := null;
+    end if;
 end
 $$;
 
--- Finds the deliveries of these receipts, which the caller has locked, among the attempts' ids and ours. A delivery under way is told apart when its
--- attempt has ended.
+-- Finds the deliveries of these receipts, which the caller has locked, among the attempts' ids and ours, or by their echo.
 create or replace function agwb.match_receipts(p_ids bigint[]) returns void
 language plpgsql as $$
 declare
@@ -142,7 +181,7 @@ begin
         order by r.id
     loop
         v_echo := agwb.find_echo(v_receipt);
-        continue when v_echo.message_id is null or v_echo.state = 'sending';
+        continue when v_echo.message_id is null;
         update agwb.receipts r set message_id = v_echo.message_id, part = v_echo.part where r.id = v_receipt.id;
         update agwb.delivery_attempts a set receipt_id = v_receipt.provider_message_id where a.id = v_echo.attempt_id;
     end loop;
