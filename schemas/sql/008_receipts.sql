@@ -24,7 +24,8 @@ create index if not exists receipts_provider on agwb.receipts (provider_message_
 create index if not exists receipts_message on agwb.receipts (message_id) where message_id is not null;
 create index if not exists receipts_due on agwb.receipts (due_at) where due_at is not null;
 create index if not exists receipts_unjudged on agwb.receipts (id) where status = 'FAILED' and judged_at is null and message_id is not null;
-create index if not exists receipts_received on agwb.receipts (received_at);
+create index if not exists receipts_unmatched on agwb.receipts (received_at) where message_id is null; -- what purge_deliveries() finds by its age
+drop index if exists agwb.receipts_received;
 
 -- Where an echo looks among what was sent or given up; the states in doubt have indexes of their own.
 create index if not exists deliveries_echo on agwb.deliveries (lane, settled_at) where state in ('sent', 'parked');

@@ -30,8 +30,9 @@ static const char *const HISTORY[] = {
     "disposition, provider_message_id) select 'old-' || i, 1, 'wa', now(), now(), 'DELIVERED', "
     "'done', 'gone-' || i",
     "insert into agwb.lanes (lane, account) select 'wa +1202555' || i, 'wa'",
-    "insert into agwb.receipts (provider, account, provider_message_id, status, message_id, due_at) select "
-    "'wasender', 'wa', 'gone-' || i, 'DELIVERED', 'old-' || i, null",
+    "insert into agwb.receipts (provider, account, provider_message_id, status, message_id, due_at, "
+    "received_at) "
+    "select 'wasender', 'wa', 'gone-' || i, 'DELIVERED', 'old-' || i, null, now() - interval '1 day'",
     "insert into webhook_inbox (provider, account, body, status) select 'wasender', 'wa', '{}', "
     "'done'",
     "insert into messages (conversation_id, sender_type, content, external_id, created_at) select "
