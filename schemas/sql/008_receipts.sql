@@ -145,7 +145,8 @@ begin
 
     if v_turn = 3 or v_turn = 4 and v_doubtful > 1 and v_doubtful > (
            select count(distinct coalesce(k.provider_message_id, k.id::text)) from agwb.receipts k
-           where k.due_at is not null and k.message_id is null and k.id <= r.id and k.account = r.account and k.recipient = r.recipient
+           where k.message_id is null and k.received_at between r.received_at - interval '15 minutes' and r.received_at and k.id <= r.id
+             and k.account = r.account and k.recipient = r.recipient
              and btrim(k.body_text, E' \t\r\n') = btrim(r.body_text, E' \t\r\n')) then
         message_id := null;
     end if;
