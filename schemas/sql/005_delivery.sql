@@ -1013,11 +1013,13 @@ $$;
 
 -- Published jobs without any reply since p_timeout_ms.
 create or replace function agwb.overdue_jobs(p_timeout_ms bigint, p_limit integer) returns setof uuid
-language sql stable as $$
+language sql stable
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+as $$
     select q.id from ai_response_queue q
     where q.status = 'processing' and q.published_at is not null
       and q.published_at <= clock_timestamp() - p_timeout_ms * interval '1 millisecond'
-      and not exists (select 1 from agwb.deliveries d where d.job_id = q.id and d.kind = 'reply')
+      and (select d.job_id from agwb.deliveries d where d.job_id = q.id and d.kind = 'reply' limit 1) is null -- job by job, see purge_jobs()
     order by q.published_at limit p_limit
 $$;
 
@@ -1070,7 +1072,7 @@ $$;
 -- another part. p_provider_ids: the receipts' own ids, may be null. Returns how many were proven.
 create or replace function agwb.confirm_deliveries(p_message_ids text[], p_provider_ids text[]) returns integer
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_lanes text[];
@@ -1085,15 +1087,15 @@ begin
     with proof as materialized (
         select distinct on (d.message_id) d.message_id, p.provider_id
         from unnest(p_message_ids, p_provider_ids) p (message_id, provider_id)
-        join agwb.deliveries d using (message_id)
+        cross join lateral (select x.message_id, x.state, x.fence, x.parts_sent
+                            from agwb.deliveries x where x.message_id = p.message_id limit 1) d
         where (d.state = 'uncertain'
-               or d.state = 'parked' and d.fence > 0 and not exists (
-                   select 1 from agwb.delivery_attempts a
-                   where a.message_id = d.message_id and a.fence = d.fence and a.outcome <> 'UNCERTAIN'))
-          and not exists (
-              select 1 from agwb.delivery_attempts a
-              where a.message_id = d.message_id and p.provider_id in (a.provider_message_id, a.receipt_id)
-                and (a.outcome = 'DELIVERED' or a.part <> d.parts_sent))
+               or d.state = 'parked' and d.fence > 0 and (
+                   select a.id from agwb.delivery_attempts a
+                   where a.message_id = d.message_id and a.fence = d.fence and a.outcome <> 'UNCERTAIN' limit 1) is null)
+          and (select a.id from agwb.delivery_attempts a
+               where a.message_id = d.message_id and (p.provider_id = a.provider_message_id or p.provider_id = a.receipt_id) is true
+                 and (a.outcome = 'DELIVERED' or a.part <> d.parts_sent) limit 1) is null
         order by d.message_id, p.provider_id
     ), proven as (
         -- the fence moves on: a late answer to the attempt must not count the part once more
@@ -1101,7 +1103,7 @@ begin
         set state = 'ready', fence = d.fence + 1, attempts = 0, parts_sent = d.parts_sent + 1,
             provider_message_id = coalesce(p.provider_id, d.provider_message_id),
             next_attempt_at = null, reason = null, settled_at = null, copied_at = null, lease_owner = null, lease_until = null
-        from proof p where d.message_id = p.message_id
+        from proof p where d.message_id = any (array(select x.message_id from proof x)) and d.message_id = p.message_id
         returning d.message_id, d.fence - 1 as fence, d.parts_sent - 1 as part, d.account, d.lane, p.provider_id
     ), known as (
         insert into agwb.delivery_attempts
@@ -1172,7 +1174,7 @@ create or replace function agwb.settle_bounces(
     p_reasons text[], p_provider_codes text[], p_outcomes text[], p_dispositions text[], p_details text[], p_next text[],
     p_opt_outs text[]) returns void
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_lanes text[];
@@ -1184,8 +1186,6 @@ begin
         select * from unnest(p_receipts, p_message_ids, p_fences, p_parts, p_attempts, p_states, p_waits_ms, p_reasons, p_provider_codes,
                              p_outcomes, p_dispositions, p_details, p_next)
             r (receipt_id, message_id, fence, part, attempts, state, wait_ms, reason, provider_code, outcome, disposition, detail, next)
-    ), was as materialized (
-        select d.message_id, d.account from agwb.deliveries d where d.message_id = any (p_message_ids)
     ), moved as (
         update agwb.deliveries d
         set state = r.state, reason = r.reason, copied_at = null,
@@ -1202,20 +1202,26 @@ begin
             step = case when r.next is null then d.step else n.step end,
             as_template = case when r.next is null then d.as_template else n.template end
         from r
-        left join lateral jsonb_to_record(r.next::jsonb) n (account text, channel text, address text, chain text, step integer, template boolean)
-            on r.next is not null
-        where d.message_id = r.message_id and d.fence = r.fence and d.state = 'sent' and r.state is not null
-        returning d.*, r.receipt_id, r.part, r.provider_code, r.outcome, r.disposition, r.detail
+        -- as it was before
+        cross join lateral (select x.ctid as row_place, x.account from agwb.deliveries x where x.message_id = r.message_id limit 1) w
+        left join lateral (
+            select x.* from jsonb_to_record(r.next::jsonb) x (account text, channel text, address text, chain text, step integer, template boolean)
+            where r.next is not null limit 1) n on true
+        where d.ctid = w.row_place and d.fence = r.fence
+          and d.state is not distinct from 'sent' -- not "=", or an index of all that was sent would be read
+          and r.state is not null
+        returning d.message_id, d.fence, d.state, d.lane, d.account, d.message_row_id, w.account as old_account,
+                  r.receipt_id, r.part, r.provider_code, r.outcome, r.disposition, r.detail
     ), told as (
         insert into agwb.delivery_attempts (message_id, fence, account, part, started_at, ended_at, provider_code, outcome, disposition, detail)
-        select m.message_id, m.fence, w.account, m.part, clock_timestamp(), clock_timestamp(), m.provider_code, m.outcome, m.disposition, m.detail
-        from moved m join was w using (message_id)
+        select m.message_id, m.fence, m.old_account, m.part, clock_timestamp(), clock_timestamp(), m.provider_code, m.outcome, m.disposition, m.detail
+        from moved m
     ), history as (
         update messages h set delivery_status = 'PENDING'
-        from moved m where h.id = m.message_row_id and m.state = 'ready' and h.delivery_status in ('SENT', 'FAILED')
+        where h.id = any (array(select m.message_row_id from moved m where m.state = 'ready')) and h.delivery_status in ('SENT', 'FAILED')
     ), judged as (
         update agwb.receipts x set judged_at = clock_timestamp()
-        from r where x.id = r.receipt_id and (r.state is null or exists (select 1 from moved m where m.receipt_id = r.receipt_id))
+        where x.id = any (array(select r.receipt_id from r where r.state is null union all select m.receipt_id from moved m))
     )
     select array_agg(m.lane), array_agg(m.account) into v_lanes, v_accounts from moved m where m.state = 'ready';
 

@@ -23,7 +23,8 @@ $$;
 create or replace function agwb.purge_jobs(p_days integer, p_limit integer) returns table (purged text, rows bigint)
 language plpgsql security definer
 set search_path = public, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+set plan_cache_mode = force_generic_plan
 as $$
 begin
     if not agwb.may_purge() then
@@ -40,7 +41,7 @@ begin
         order by coalesce(q.processed_at, q.created_at)
         limit p_limit for update of q skip locked
     ), gone as (
-        delete from ai_response_queue q using old where q.id = old.id returning 1)
+        delete from ai_response_queue q where q.id = any (array(select old.id from old)) returning 1)
     select 'ai_response_queue', count(*) from gone;
 end
 $$;
@@ -78,7 +79,8 @@ $$;
 create or replace function agwb.purge_deliveries(p_days integer, p_limit integer) returns table (purged text, rows bigint)
 language plpgsql security definer
 set search_path = public, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_before timestamptz := now() - make_interval(days => p_days);
@@ -94,7 +96,7 @@ begin
           and (d.state in ('sent', 'cancelled') or (d.state = 'parked' and d.copied_at is not null))
         order by d.settled_at limit p_limit for update skip locked
     ), gone as (
-        delete from agwb.deliveries d using old where d.message_id = old.message_id
+        delete from agwb.deliveries d where d.message_id = any (array(select old.message_id from old))
         returning d.message_id, d.lane, (agwb.limit_keys(d))[3] as contact)
     select coalesce(array_agg(g.message_id), '{}'), array_agg(distinct g.lane) || array_agg(distinct g.contact)
     into v_ids, v_lanes from gone g;
@@ -106,8 +108,8 @@ begin
         delete from agwb.receipts r where r.message_id = any (v_ids) returning 1
     ), unmatched as (
         delete from agwb.receipts r
-        where r.id in (select x.id from agwb.receipts x where x.message_id is null and x.received_at < v_before
-                       order by x.received_at limit p_limit for update skip locked)
+        where r.id = any (array(select x.id from agwb.receipts x where x.message_id is null and x.received_at < v_before
+                                order by x.received_at limit p_limit for update skip locked))
         returning 1)
     select 'deliveries', cardinality(v_ids)::bigint
     union all select 'delivery_attempts', (select count(*) from attempts)

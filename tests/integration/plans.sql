@@ -135,7 +135,7 @@ begin
 end
 $$;
 
--- The receipts of what is finished are younger than the finished deliveries: each goes with its delivery.
+-- Receipts of what is finished go with their deliveries, and are not walked over for those that found none.
 create function test.purge() returns void language plpgsql as $$
 declare
     v_days integer := case current_setting('test.phase') when 'small' then 0 else 1 end;

@@ -319,6 +319,124 @@ static void test_receipts_echo_of_the_part_before(struct pair *p)
     assert_int_equal(sql_int(p, "select parts_sent from agwb.deliveries"), 2);
 }
 
+/* --- the same words twice in a lane: an echo must not prove what it may not be of --- */
+
+static int64_t found(struct pair *p, const char *echo, const char *id)
+{
+    return sql_int(p,
+                   "select count(*) from agwb.receipts where provider_message_id = '%s' and message_id = "
+                   "'%s'",
+                   echo, id);
+}
+
+/* The echo is quicker than our own commit, and what was given up is nearer in time than the end of a lease.
+ */
+static void test_receipts_echo_of_the_same_words_under_way(struct pair *p)
+{
+    open_fixture(p);
+    send_message(p, "re-1", 1, "parked", "ok", "");
+    send_message(p, "re-2", 1, "sending", "ok", "");
+    add_echo(p, "KEY-2", "ok");
+    assert_int_equal(sql_int(p, "select test.apply()"), 0);
+    assert_string_equal(state(p, "re-1"), "parked");
+    sql_run(p, "update agwb.deliveries set state = 'sent', lease_until = null, settled_at = now() where "
+               "message_id = 're-2'");
+    sql_run(p,
+            "insert into agwb.delivery_attempts (message_id, fence, account, started_at, ended_at, outcome, "
+            "disposition, provider_message_id) values ('re-2', 1, 'wa', now(), now(), 'DELIVERED', 'done', "
+            "'12')");
+    assert_int_equal(sql_int(p, "select test.apply()"), 1);
+    assert_string_equal(state(p, "re-1"), "parked");
+    assert_int_equal(found(p, "KEY-2", "re-2"), 1);
+    add_echo(p, "KEY-1", "ok"); /* and its own proves it */
+    assert_int_equal(sql_int(p, "select test.apply()"), 1);
+    assert_string_equal(state(p, "re-1"), "ready");
+}
+
+/* What was sent goes first, however near in time the other one was given up: by a clock that was set, too. */
+static void test_receipts_echo_of_the_same_words_sent(struct pair *p)
+{
+    static const char *const STARTED[] = {"5 seconds", "1 hour"};
+
+    open_fixture(p);
+    for (int i = 0; i < 2; i++) {
+        char first[16], second[16], echo[16];
+        snprintf(first, sizeof first, "re-%d-1", i);
+        snprintf(second, sizeof second, "re-%d-2", i);
+        snprintf(echo, sizeof echo, "KEY-%d", i);
+        send_message(p, second, 1, "sent", "ok", second);
+        sql_run(
+            p, "update agwb.delivery_attempts set started_at = now() - interval '%s' where message_id = '%s'",
+            STARTED[i], second);
+        send_message(p, first, 1, i == 0 ? "parked" : "uncertain", "ok", "");
+        add_echo(p, echo, "ok");
+        assert_int_equal(sql_int(p, "select test.apply()"), 1);
+        assert_int_equal(found(p, echo, second), 1);
+        assert_string_equal(state(p, first), i == 0 ? "parked" : "uncertain");
+    }
+}
+
+/* Two echoes of one message: the second time is no second message. */
+static void test_receipts_echo_that_comes_twice(struct pair *p)
+{
+    open_fixture(p);
+    send_message(p, "re-1", 1, "parked", "ok", "");
+    send_message(p, "re-2", 1, "sent", "ok", "12");
+    add_echo(p, "KEY-2", "ok");
+    add_news(p, "DELIVERED", "KEY-2", "{\"recipient\": \"+12025550101\", \"text\": \"ok\"}");
+    sql_run(p, "select test.apply()");
+    assert_int_equal(sql_int(p, "select test.apply()"), 1);
+    assert_string_equal(state(p, "re-1"), "parked");
+    assert_int_equal(found(p, "KEY-2", "re-2"), 2);
+    assert_string_equal(shown(p, "re-2"), "DELIVERED");
+}
+
+/* It was in doubt, was sent again, and may have arrived both times. */
+static void test_receipts_echo_of_a_second_try(struct pair *p)
+{
+    open_fixture(p);
+    send_message(p, "re-1", 1, "parked", "ok", "");
+    send_message(p, "re-2", 1, "sent", "ok", "12");
+    sql_run(p, "insert into agwb.delivery_attempts (message_id, fence, account, started_at, ended_at, "
+               "outcome, disposition) values ('re-2', 0, 'wa', now(), now(), 'UNCERTAIN', 'reconcile')");
+    add_echo(p, "KEY-1", "ok");
+    add_echo(p, "KEY-2", "ok");
+    assert_int_equal(sql_int(p, "select test.apply()"), 2);
+    assert_string_equal(state(p, "re-1"), "parked");
+    add_echo(p, "KEY-3", "ok");
+    assert_int_equal(sql_int(p, "select test.apply()"), 1);
+    assert_string_equal(state(p, "re-1"), "ready");
+}
+
+/* One of them arrived, and nobody knows which; then the other one as well. */
+static void test_receipts_echo_of_the_same_words_in_doubt(struct pair *p)
+{
+    open_fixture(p);
+    send_message(p, "re-1", 1, "parked", "ok", "");
+    send_message(p, "re-2", 1, "uncertain", "ok", "");
+    add_echo(p, "KEY-1", "ok");
+    assert_int_equal(sql_int(p, "select test.apply()"), 0);
+    assert_string_equal(state(p, "re-1"), "parked");
+    assert_string_equal(state(p, "re-2"), "uncertain");
+    add_echo(p, "KEY-2", "ok");
+    sql_run(p, "select test.apply()");
+    sql_run(p, "select test.apply()");
+    assert_string_equal(state(p, "re-1"), "ready");
+    assert_string_equal(state(p, "re-2"), "ready");
+}
+
+/* What was accepted after an echo came is not what it is of. */
+static void test_receipts_echo_before_the_same_words(struct pair *p)
+{
+    open_fixture(p);
+    send_message(p, "re-1", 1, "uncertain", "ok", "");
+    add_echo(p, "KEY-1", "ok");
+    send_message(p, "re-2", 1, "sending", "ok", "");
+    assert_int_equal(sql_int(p, "select test.apply()"), 1);
+    assert_int_equal(found(p, "KEY-1", "re-1"), 1);
+    assert_string_equal(state(p, "re-1"), "ready");
+}
+
 /* Its consumer died, so there is no attempt that says what was in doubt. */
 static void test_receipts_echo_of_an_attempt_without_an_end(struct pair *p)
 {
@@ -454,6 +572,12 @@ int main(int argc, char **argv)
         PAIR_TEST(test_receipts_echo_proves_what_was_uncertain),
         PAIR_TEST(test_receipts_echo_waits_for_the_attempt),
         PAIR_TEST(test_receipts_echo_of_the_part_before),
+        PAIR_TEST(test_receipts_echo_of_the_same_words_under_way),
+        PAIR_TEST(test_receipts_echo_of_the_same_words_sent),
+        PAIR_TEST(test_receipts_echo_that_comes_twice),
+        PAIR_TEST(test_receipts_echo_of_a_second_try),
+        PAIR_TEST(test_receipts_echo_of_the_same_words_in_doubt),
+        PAIR_TEST(test_receipts_echo_before_the_same_words),
         PAIR_TEST(test_receipts_echo_of_an_attempt_without_an_end),
         PAIR_TEST(test_receipts_of_what_is_parked_wait),
         PAIR_TEST(test_receipts_failure_of_a_way_that_was_left),
