@@ -236,7 +236,10 @@ static int send_request(struct attempt *a, struct err *e)
     }
     if (!url || !body || !mail.from || !mail.to)
         return err_set(e, ERR_DATA, 0, "the request is too long for the provider");
-    return http_send(a->deps.http, &request, on_answer, a, e);
+    if (http_send(a->deps.http, &request, on_answer, a, e) != 0)
+        return -1;
+    channel_request_fini(built); /* copied: hundreds may be under way */
+    return 0;
 }
 
 /* Only the first part quotes, and only over the account that has the quoted message. */
