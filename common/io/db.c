@@ -277,7 +277,7 @@ static void send_next(struct db *d)
         return;
     }
     d->in_flight = true;
-    if (!d->naming)
+    if (!d->names.allowed) /* else it may have to be sent again */
         db_params_fini(&s->params);
     /* The server's own timeout comes first; silence beyond it means that the connection is half-open. */
     if (d->settings.statement_timeout_ms > 0)
@@ -310,16 +310,18 @@ int db_query(struct db *d, const char *sql, const struct db_params *p, db_done_f
 static void complete(struct db *d)
 {
     struct db_result r = {.pg = d->result};
-    struct statement *s = take_head(d);
     struct err e = {.class = ERR_NONE};
     d->result = NULL;
     d->in_flight = false;
     d->naming = false;
-    if (db_result_is_error(r.pg)) {
-        db_result_error(r.pg, &e);
-        if (db_names_failed(&d->names, db_sqlstate(&r)))
-            e.class = ERR_TEMPORARY; /* it was not run: whoever asks again gets its answer */
+    if (db_result_is_error(r.pg) && db_names_failed(&d->names, db_sqlstate(&r))) {
+        PQclear(r.pg);
+        send_next(d); /* the same one once more, as it is: it was not run */
+        return;
     }
+    struct statement *s = take_head(d);
+    if (db_result_is_error(r.pg))
+        db_result_error(r.pg, &e);
     send_next(d); /* first, so that the server works while the owner does */
     s->done(s->arg, &r, e.class == ERR_NONE ? NULL : &e);
     statement_free(s);

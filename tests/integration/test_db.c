@@ -317,16 +317,10 @@ static void test_db_prepares_no_more_than_it_may(void **state)
     expect_named("32");
 }
 
-/* A name at fault is not the statement's: asked again, it has its answer, and from then on nothing is named.
+/* A name at fault is not the statement's: it has its answer all the same, and from then on nothing is named.
  */
-static void expect_answer_at_second_try(const char *sql, int32_t value, const char *sqlstate,
-                                        const char *answer)
+static void expect_answer_without_a_name(const char *sql, int32_t value, const char *answer)
 {
-    db_params_clear(&params);
-    db_param_int4(&params, value);
-    struct rig_answer a = db_rig_ask(rig, sql, &params);
-    assert_int_equal(a.e.class, ERR_TEMPORARY);
-    assert_string_equal(a.sqlstate, sqlstate);
     for (int i = 0; i < 2; i++)
         assert_string_equal(ask_int(sql, value), answer);
     assert_int_equal(rig->downs, 0);
@@ -338,7 +332,7 @@ static void test_db_names_are_gone(void **state)
     db_rig_start_up(rig);
     assert_string_equal(ask_int("select $1 + 1", 41), "42");
     assert_int_equal(db_rig_ask(rig, "deallocate all", NULL).e.class, ERR_NONE); /* a pooler's other server */
-    expect_answer_at_second_try("select $1 + 1", 41, "26000", "42");
+    expect_answer_without_a_name("select $1 + 1", 41, "42");
     expect_named("0");
 }
 
@@ -348,7 +342,7 @@ static void test_db_name_is_taken(void **state)
     db_rig_start_up(rig);
     assert_int_equal(db_rig_ask(rig, "prepare agwb_2 as select 1", NULL).e.class,
                      ERR_NONE); /* itself agwb_1 */
-    expect_answer_at_second_try("select $1 + 1", 41, "42P05", "42");
+    expect_answer_without_a_name("select $1 + 1", 41, "42");
 }
 
 static void test_db_function_changes_under_its_name(void **state)
@@ -361,7 +355,7 @@ static void test_db_function_changes_under_its_name(void **state)
     (void)db_rig_ask(rig, "drop function pg_temp.f(integer)", NULL);
     (void)db_rig_ask(rig, "create function pg_temp.f(integer) returns text language sql as $$select 'x'$$",
                      NULL);
-    expect_answer_at_second_try("select * from pg_temp.f($1)", 1, "0A000", "x");
+    expect_answer_without_a_name("select * from pg_temp.f($1)", 1, "x");
 }
 
 /* The same without any names is an error of the statement. */
