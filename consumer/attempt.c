@@ -16,6 +16,8 @@
 #include "domain/families.h"
 #include "domain/link.h"
 
+enum { SETTLE_MS = 1000 }; /* what a lease must have left behind the request */
+
 struct attempt {
     LIST_ENTRY(attempt) entry;
     struct attempt_deps deps;
@@ -31,6 +33,7 @@ struct attempt {
     char contact[CONTACT_MASK_SIZE];
     char traceparent[56];
     int64_t accepted_ms, due_ms, published_ms; /* wall */
+    int64_t ends_before_ms;                    /* boottime */
     double claim_ms;
 };
 
@@ -46,7 +49,7 @@ static struct delivery_way way_of(const struct ledger_claim *claim)
 }
 
 static struct attempt *attempt_new(const struct attempt_deps *deps, const struct ledger_claim *claim,
-                                   double claim_ms)
+                                   int64_t lease_ends_ms, double claim_ms)
 {
     struct attempt *a = xcalloc(1, sizeof *a);
 
@@ -64,6 +67,7 @@ static struct attempt *attempt_new(const struct attempt_deps *deps, const struct
     a->accepted_ms = claim->accepted_ms;
     a->due_ms = claim->due_ms;
     a->published_ms = claim->published_ms;
+    a->ends_before_ms = lease_ends_ms - SETTLE_MS;
     a->claim_ms = claim_ms;
     LIST_INSERT_HEAD(deps->running, a, entry);
     return a;
@@ -208,9 +212,33 @@ static void on_answer(void *arg, const struct http_result *r)
     attempt_free(a);
 }
 
-static int send_request(struct attempt *a, struct err *e)
+static int take_headers(struct channel_request *built, const char **headers, struct err *e)
+{
+    for (size_t i = 0; i < built->header_count; i++) {
+        headers[i] = buf_str(&built->headers[i]);
+        if (!headers[i])
+            return err_set(e, ERR_DATA, 0, "a request header is too long");
+    }
+    return 0;
+}
+
+enum begun {
+    BEGUN_SENDING = 0,
+    BEGUN_NOTHING_LEFT,
+    BEGUN_NO_ACCOUNT,
+    BEGUN_UNSENDABLE,
+    BEGUN_LINK_REFUSED,
+    BEGUN_LINK_LATER,
+    BEGUN_LATE,
+};
+
+/* A request's whole time lies within the lease, and nothing leaves after it: by then the message may be
+ * somebody else's. Boottime: a machine that slept over the claim, or over the links' answers, has slept over
+ * the lease too. */
+static enum begun send_request(struct attempt *a, struct err *e)
 {
     const struct config_account *account = config_account_find(a->deps.config, a->way.account);
+    int64_t ends_ms = clock_boot_ms() + account->timeout_ms;
     struct channel_request *built = &a->built;
     const char *headers[CHANNEL_MAX_HEADERS];
     const char *url = buf_str(&built->url), *body = buf_str(&built->body);
@@ -226,20 +254,22 @@ static int send_request(struct attempt *a, struct err *e)
                                    .body = body,
                                    .body_len = built->body.len,
                                    .timeout_ms = account->timeout_ms,
+                                   .leaves_before_ms = ends_ms,
                                    .ca_file = built->ca_file,
                                    .mail = built->is_mail ? &mail : NULL};
 
-    for (size_t i = 0; i < built->header_count; i++) {
-        headers[i] = buf_str(&built->headers[i]);
-        if (!headers[i])
-            return err_set(e, ERR_DATA, 0, "a request header is too long");
+    if (ends_ms > a->ends_before_ms)
+        return BEGUN_LATE;
+    if (take_headers(built, headers, e) != 0)
+        return BEGUN_UNSENDABLE;
+    if (!url || !body || !mail.from || !mail.to) {
+        (void)err_set(e, ERR_DATA, 0, "the request is too long for the provider");
+        return BEGUN_UNSENDABLE;
     }
-    if (!url || !body || !mail.from || !mail.to)
-        return err_set(e, ERR_DATA, 0, "the request is too long for the provider");
     if (http_send(a->deps.http, &request, on_answer, a, e) != 0)
-        return -1;
+        return BEGUN_UNSENDABLE;
     channel_request_fini(built); /* copied: hundreds may be under way */
-    return 0;
+    return BEGUN_SENDING;
 }
 
 /* Only the first part quotes, and only over the account that has the quoted message. */
@@ -269,15 +299,6 @@ static int build(struct attempt *a, const struct ledger_claim *claim, const stru
     return a->provider->build(&send, &a->built, e);
 }
 
-enum begun {
-    BEGUN_SENDING = 0,
-    BEGUN_NOTHING_LEFT,
-    BEGUN_NO_ACCOUNT,
-    BEGUN_UNSENDABLE,
-    BEGUN_LINK_REFUSED,
-    BEGUN_LINK_LATER,
-};
-
 static enum begun begun_of(const struct probe_answer *p, struct err *e)
 {
     if (p->verdict != PROBE_GOOD)
@@ -302,6 +323,7 @@ static void judge_unsent(enum begun begun, const struct err *e, struct channel_v
     switch (begun) {
     case BEGUN_SENDING:
     case BEGUN_NOTHING_LEFT:
+    case BEGUN_LATE:
         break;
     case BEGUN_NO_ACCOUNT: /* renamed or taken out: the operator may bring it back */
         v->outcome = OUTCOME_AUTH;
@@ -327,18 +349,34 @@ static void judge_unsent(enum begun begun, const struct err *e, struct channel_v
         channel_verdict_detail(v, e->text);
 }
 
+/* A claim that came too late is no attempt: there is nothing to decide. */
+static void end_unsent(struct attempt *a, enum begun begun, const struct err *e)
+{
+    struct channel_verdict v;
+
+    if (begun == BEGUN_LATE) {
+        circuits_probe_missed(a->deps.circuits, a->way.account, loop_now_ms(a->deps.loop));
+        return;
+    }
+    judge_unsent(begun, e, &v);
+    decide(a, &v, NULL);
+}
+
 static void on_probed(void *arg, const struct probe_answer *p)
 {
     struct attempt *a = arg;
-    struct channel_verdict v;
     struct err e;
     enum begun begun = begun_of(p, &e);
 
-    if (begun == BEGUN_SENDING && send_request(a, &e) == 0)
+    if (begun == BEGUN_SENDING)
+        begun = send_request(a, &e);
+    if (begun == BEGUN_SENDING)
         return;
-    judge_unsent(begun == BEGUN_SENDING ? BEGUN_UNSENDABLE : begun, &e, &v);
-    decide(a, &v, NULL);
-    a->deps.on_end(a->deps.arg, &a->settlement);
+    end_unsent(a, begun, &e);
+    if (begun == BEGUN_LATE)
+        a->deps.on_late(a->deps.arg, &a->settlement);
+    else
+        a->deps.on_end(a->deps.arg, &a->settlement);
     attempt_free(a);
 }
 
@@ -359,7 +397,7 @@ static enum begun probe_and_send(struct attempt *a, const struct reply *reply, s
     if (count > 0 && probe_start(&a->probe, &deps, urls, count, &answer) == 0)
         return BEGUN_SENDING;
     begun = begun_of(&answer, e);
-    return begun == BEGUN_SENDING && send_request(a, e) != 0 ? BEGUN_UNSENDABLE : begun;
+    return begun == BEGUN_SENDING ? send_request(a, e) : begun;
 }
 
 /* Of all its files, whichever part carries them: a reply goes whole or not at all. */
@@ -428,28 +466,36 @@ static void take_traceparent(struct attempt *a, const char *headers_json)
     json_free(&doc);
 }
 
-int attempt_start(const struct attempt_deps *deps, const struct ledger_claim *claim, double claim_ms,
-                  struct settlement *s)
+/* With the time that the links' servers may take. */
+static bool has_lease_left(const struct attempt *a, const struct config_account *account)
 {
-    struct attempt *a = attempt_new(deps, claim, claim_ms);
+    int64_t timeout_ms = account ? account->timeout_ms : 0;
+
+    return clock_boot_ms() + PROBE_BUDGET_MS + timeout_ms <= a->ends_before_ms;
+}
+
+enum attempt_begun attempt_start(const struct attempt_deps *deps, const struct ledger_claim *claim,
+                                 int64_t lease_ends_ms, double claim_ms, struct settlement *s)
+{
+    struct attempt *a = attempt_new(deps, claim, lease_ends_ms, claim_ms);
     const struct config_account *account = config_account_find(deps->config, claim->account);
     enum begun begun = BEGUN_NO_ACCOUNT;
-    struct channel_verdict v;
     struct err e;
 
     take_traceparent(a, claim->headers_json);
     a->provider = account ? channel_find(account->provider) : NULL;
-    if (a->provider)
+    if (!has_lease_left(a, account))
+        begun = BEGUN_LATE;
+    else if (a->provider)
         begun = begin(a, claim, &e);
     else
         (void)err_set(&e, ERR_CONFIG, 0, "the account is not in the configuration any more");
     if (begun == BEGUN_SENDING) {
         CRASH_POINT("consumer-sending");
-        return 0;
+        return ATTEMPT_RUNS;
     }
-    judge_unsent(begun, &e, &v);
-    decide(a, &v, NULL);
+    end_unsent(a, begun, &e);
     *s = a->settlement;
     attempt_free(a);
-    return 1;
+    return begun == BEGUN_LATE ? ATTEMPT_LATE : ATTEMPT_ENDED;
 }

@@ -13,7 +13,7 @@
 #include "consumer/attempt.h"
 #include "domain/families.h"
 
-enum { SETTLE_BATCH = 200, RETRY_MS = 500, LEASE_MARGIN_MS = 5000, CALL_INTERVAL_MS = 200 };
+enum { SETTLE_BATCH = 200, RETRY_MS = 500, CALL_INTERVAL_MS = 200 };
 
 /* An ended attempt that the ledger does not know of yet. */
 struct ended {
@@ -36,10 +36,11 @@ struct dispatch {
     int64_t claim_us;
     uint64_t claim_number;
     bool claim_lost;               /* its answer never came */
-    struct ledger_unstarted *late; /* claimed, and the lease too short by then; room for the whole claim */
+    struct ledger_unstarted *late; /* claimed, not sent, and too little of the lease left by then */
     size_t late_count;
-    bool releasing; /* the lost or the late ones are being given back; no claim before that is done */
-    size_t running; /* attempts */
+    bool releasing;         /* the lost or the late ones are being given back; no claim before that is done */
+    size_t releasing_count; /* the first late ones are in that statement; 0 = the lost ones */
+    size_t running;         /* attempts */
     struct ended *head, *tail; /* ended, oldest first */
     size_t ended_count;
     size_t settling; /* the first ones are in the statement under way */
@@ -69,6 +70,7 @@ static void on_sweep_timer(void *arg)
 }
 
 static void on_attempt_end(void *arg, const struct settlement *s);
+static void on_attempt_late(void *arg, const struct settlement *s);
 
 struct dispatch *dispatch_new(const struct dispatch_deps *deps)
 {
@@ -88,6 +90,7 @@ struct dispatch *dispatch_new(const struct dispatch_deps *deps)
                                         .metrics = deps->metrics,
                                         .http = deps->http,
                                         .on_end = on_attempt_end,
+                                        .on_late = on_attempt_late,
                                         .arg = d};
     d->settle_limit = SETTLE_BATCH;
     d->due_timer = loop_timer_new(deps->loop, on_due, d);
@@ -189,37 +192,41 @@ static void on_attempt_end(void *arg, const struct settlement *s)
     add_ended(d, s);
 }
 
-static int64_t timeout_of(const struct config *c, const char *account)
+static void add_late(struct dispatch *d, const struct settlement *s)
 {
-    const struct config_account *a = config_account_find(c, account);
+    struct ledger_unstarted *late;
 
-    return a ? a->timeout_ms : 0;
+    log_warn("claim came too late for an attempt, given back", log_str("messageId", s->message_id));
+    d->late = xrealloc(d->late, d->late_count + 1, sizeof *d->late);
+    late = &d->late[d->late_count++];
+    late->fence = s->fence;
+    str_copy(late->message_id, sizeof late->message_id, s->message_id);
 }
 
-/* An attempt may only run inside its lease. Boottime: a machine that slept over the claim has slept over
- * the lease too. */
-static bool has_lease_left(const struct dispatch *d, const struct ledger_claim *claim)
+static void on_attempt_late(void *arg, const struct settlement *s)
 {
-    int64_t left = d->claim_boot_ms + d->deps.config->consumer.lease_ms - clock_boot_ms();
+    struct dispatch *d = arg;
 
-    return left >= timeout_of(d->deps.config, claim->account) + LEASE_MARGIN_MS;
+    d->running--;
+    add_late(d, s);
 }
 
 static void start_attempt(struct dispatch *d, const struct ledger_claim *claim, double claim_ms)
 {
+    int64_t lease_ends_ms = d->claim_boot_ms + d->deps.config->consumer.lease_ms;
     struct settlement s;
 
-    if (!has_lease_left(d, claim)) {
-        log_warn("claim came too late for an attempt, given back", log_str("messageId", claim->message_id));
-        circuits_probe_missed(d->circuits, claim->account, loop_now_ms(d->deps.loop));
-        d->late[d->late_count].fence = claim->fence;
-        str_copy(d->late[d->late_count++].message_id, sizeof d->late[0].message_id, claim->message_id);
-        return;
-    }
-    if (attempt_start(&d->attempts, claim, claim_ms, &s) == 0)
+    switch (attempt_start(&d->attempts, claim, lease_ends_ms, claim_ms, &s)) {
+    case ATTEMPT_RUNS:
         d->running++;
-    else
+        break;
+    case ATTEMPT_ENDED:
         add_ended(d, &s);
+        break;
+    case ATTEMPT_LATE:
+        add_late(d, &s);
+        break;
+    }
 }
 
 /* --- the ledger --- */
@@ -293,7 +300,6 @@ static void on_claimed(void *arg, const struct ledger_claim *claims, size_t coun
     }
     if (count > 0)
         CRASH_POINT("consumer-claimed");
-    d->late = xrealloc(d->late, count + 1, sizeof *d->late);
     for (size_t i = 0; i < count; i++)
         start_attempt(d, &claims[i], claim_ms);
     plan_wake(d, wait->next_due_ms);
@@ -363,7 +369,6 @@ int dispatch_lend(struct dispatch *d, struct ledger_ask *ask, const char **skip,
     begin_claim(d, ask);
     ask->skip_count = circuits_down(d->circuits, skip, CONFIG_MAX_ACCOUNTS);
     d->lent = ask->slots;
-    d->late = xrealloc(d->late, ask->slots, sizeof *d->late);
     return 0;
 }
 
@@ -392,8 +397,11 @@ static void on_released(void *arg, const struct err *e)
         statement_failed(d, "could not give claims back, will try again", e);
         return;
     }
-    d->claim_lost = false;
-    d->late_count = 0;
+    if (d->releasing_count == 0)
+        d->claim_lost = false;
+    d->late_count -= d->releasing_count;
+    if (d->late_count > 0)
+        memmove(d->late, d->late + d->releasing_count, d->late_count * sizeof *d->late);
     d->wanted = true;
 }
 
@@ -402,6 +410,7 @@ static void release(struct dispatch *d)
     int rc = d->claim_lost ? ledger_release_claim(d->deps.ledger, d->claim_number, on_released, d)
                            : ledger_release(d->deps.ledger, d->late, d->late_count, on_released, d);
 
+    d->releasing_count = d->claim_lost ? 0 : d->late_count;
     d->releasing = rc == 0;
 }
 

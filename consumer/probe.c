@@ -8,7 +8,6 @@
 #include "base/arena.h"
 
 enum {
-    BUDGET_MS = 4000, /* for all links of one attempt: less than the lease's margin (dispatch.c) */
     REMEMBERED = 64,
     REMEMBERED_MS = 60000,
     ANSWER_BYTES = 4096, /* of a HEAD there is no body */
@@ -184,7 +183,7 @@ int probe_start(struct probe *p, const struct probe_deps *deps, const char *cons
                 struct probe_answer *a)
 {
     p->deps = *deps;
-    p->until_at = loop_now_ms(deps->loop) + BUDGET_MS;
+    p->until_at = loop_now_ms(deps->loop) + PROBE_BUDGET_MS;
     p->urls = xcalloc(count, sizeof *p->urls);
     p->count = count;
     for (size_t i = 0; i < count; i++)

@@ -12,6 +12,8 @@
 #include "io/http.h"
 #include "io/loop.h"
 
+enum { PROBE_BUDGET_MS = 4000 }; /* for all links of one attempt */
+
 struct probes; /* what is known */
 
 struct probes *probes_new(void);

@@ -199,7 +199,7 @@ int http_send(struct http *h, const struct http_request *r, http_done_fn *done, 
     t->arg = arg;
     t->started_us = clock_mono_us();
     t->first_byte_us = 0;
-    t->leaves_before_ms = clock_boot_ms() + r->timeout_ms;
+    t->leaves_before_ms = http_leaves_before_ms(r);
     http_request_set(t, r);
     CURLMcode rc = curl_multi_add_handle(h->driver.multi, t->easy);
     if (rc == CURLM_OUT_OF_MEMORY)

@@ -43,7 +43,8 @@ struct http_request {           /* everything is copied by http_send */
     const char *user, *password; /* Basic auth, or NULL */
     const char *body;
     size_t body_len;
-    int64_t timeout_ms;           /* whole request; what has not begun to leave by then never does */
+    int64_t timeout_ms;           /* whole request */
+    int64_t leaves_before_ms;     /* boottime; later no request begins, no mail ends; 0 = after timeout_ms */
     int64_t connect_timeout_ms;   /* part of it; 0 = 3000 or timeout_ms, whichever is less */
     size_t max_response_bytes;    /* 0 = 256 KiB */
     bool public_only;             /* refuse every address that address.h does not call public, as dialled */

@@ -39,6 +39,7 @@ struct mail {
     struct reply reply;
     char *from, *to;
     int64_t started_us, sent_us, first_byte_us; /* monotonic; 0 = not yet */
+    int64_t leaves_before_ms;                   /* boottime */
     char text[CURL_ERROR_SIZE];
     http_done_fn *done;
     void *arg;
@@ -192,15 +193,24 @@ static void on_deadline(void *arg)
 
 /* --- the dialogue --- */
 
+/* After a sleep the socket is ready before the deadline's timer has fired, and whoever waits for the mail has
+ * given it up: without its last byte it is none. */
+static CURLcode send_piece(struct mail *m)
+{
+    size_t n = 0;
+    if (clock_boot_ms() >= m->leaves_before_ms)
+        return CURLE_OPERATION_TIMEDOUT;
+    CURLcode rc = curl_easy_send(m->easy, m->out->data + m->out_sent, m->out->len - m->out_sent, &n);
+    m->out_sent += n;
+    return rc;
+}
+
 /* Sends what the socket takes. */
 static CURLcode send_some(struct mail *m)
 {
     CURLcode rc = CURLE_OK;
-    while (rc == CURLE_OK && m->out_sent < m->out->len) {
-        size_t n = 0;
-        rc = curl_easy_send(m->easy, m->out->data + m->out_sent, m->out->len - m->out_sent, &n);
-        m->out_sent += n;
-    }
+    while (rc == CURLE_OK && m->out_sent < m->out->len)
+        rc = send_piece(m);
     if (m->step == HTTP_MAIL_END && m->out_sent == m->out->len)
         m->sent_us = clock_mono_us();
     loop_watch_set(m->watch, LOOP_READ | (m->out_sent < m->out->len ? LOOP_WRITE : 0));
@@ -389,6 +399,7 @@ static struct mail *mail_new(struct http *h, const struct http_request *r)
     m->from = xstrdup(r->mail->from);
     m->to = xstrdup(r->mail->to);
     m->started_us = clock_mono_us();
+    m->leaves_before_ms = http_leaves_before_ms(r);
     return m;
 }
 

@@ -83,6 +83,8 @@ bool http_has_left(const struct transfer *t);
 void http_request_push(CURL *easy, int fd); /* driver.written */
 /* A request that misses an option for want of memory must not leave. */
 void http_set_or_end(CURLcode rc);
+/* By which nothing leaves any more: boottime. */
+int64_t http_leaves_before_ms(const struct http_request *r);
 /* What holds for requests and mails: TLS is verified, no proxy, no redirects; and the time to connect. */
 void http_set_policy(CURL *easy, const struct http_request *r);
 

@@ -189,6 +189,11 @@ static void set_method(struct transfer *t, const struct http_request *r)
         http_set_or_end(curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, r->method));
 }
 
+int64_t http_leaves_before_ms(const struct http_request *r)
+{
+    return r->leaves_before_ms > 0 ? r->leaves_before_ms : clock_boot_ms() + r->timeout_ms;
+}
+
 void http_set_policy(CURL *easy, const struct http_request *r)
 {
     int64_t connect_ms = r->connect_timeout_ms > 0 ? r->connect_timeout_ms : DEFAULT_CONNECT_MS;

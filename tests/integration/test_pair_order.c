@@ -3,9 +3,13 @@
 #include "rows.h"
 #include "wire.h"
 
+#include <arpa/inet.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 static bool is_state(struct pair *p, const char *id, const char *state)
 {
@@ -191,6 +195,85 @@ static void test_order_rest_of_a_reply_goes_behind_a_later_one(struct pair *p)
     }
 }
 
+/* --- asleep while an attachment's server is asked --- */
+
+static int listen_for_probes(int *port)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    const struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
+    socklen_t len = sizeof at;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+    *port = ntohs(at.sin_port);
+    return fd;
+}
+
+/* The question has come; the answer is up to the test. */
+static int take_probe(int listener)
+{
+    char head[5] = "";
+    int fd = accept(listener, NULL, NULL);
+
+    assert_true(fd >= 0);
+    assert_int_equal(recv(fd, head, 4, MSG_WAITALL), 4);
+    assert_string_equal(head, "HEAD");
+    return fd;
+}
+
+static void answer_probe(int fd)
+{
+    static const char GOOD[] = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n";
+
+    assert_int_equal(send(fd, GOOD, strlen(GOOD), MSG_NOSIGNAL), (ssize_t)strlen(GOOD));
+    close(fd);
+}
+
+static void answer_with_file(struct pair *p, const char *id, int port, const char *name)
+{
+    char body[512];
+
+    snprintf(body, sizeof body,
+             "{\"messageId\":\"%s\",\"status\":\"success\",\"channel\":\"whatsapp\",\"contact\":{"
+             "\"phoneNumber\":\"+12025550101\"},\"response\":{\"type\":\"image\",\"attachments\":["
+             "{\"url\":\"http://127.0.0.1:%d/%s\",\"mimeType\":\"image/jpeg\"}]}}",
+             id, port, name);
+    wire_publish(p, "wb_queue", id, body);
+}
+
+/* The good answer is read when the lease is over: the message is not the sleeper's any more. */
+static void test_order_asleep_while_a_file_is_asked_for(struct pair *p)
+{
+    int port, listener = listen_for_probes(&port), probe;
+
+    pair_set(p, "attachments.probe=true");
+    pair_set(p, "attachments.allow_http=true");
+    pair_set(p, "attachments.allow_private=true");
+    start(p);
+    answer_with_file(p, "awake", port, "a.jpg");
+    answer_probe(take_probe(listener));
+    WAIT_UNTIL(is_state(p, "awake", "sent"));
+
+    answer_with_file(p, "first", port, "b.jpg");
+    probe = take_probe(listener);
+    freeze(p);
+    answer_probe(probe);
+    take_over(p, "first");
+    wire_answer(p, "second", "none", 1, "the second");
+    WAIT_UNTIL(is_state(p, "second", "sent"));
+    process_signal(&p->consumer, SIGCONT);
+    assert_overtaken(p, "first",
+                     "overtaken: not sent when its turn was, and a later one to this contact has gone");
+    assert_int_equal(log_count(&p->consumer, "claim came too late for an attempt, given back", NULL, NULL),
+                     1);
+    assert_int_equal(pair_requests(p), 2);
+    assert_int_equal(sql_int(p, "select count(*) from agwb.delivery_attempts where message_id = 'first'"), 0);
+    close(listener);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +282,7 @@ int main(int argc, char **argv)
         PAIR_TEST(test_order_late_failure_behind_a_later_one),
         PAIR_TEST(test_order_late_failure_within_limits),
         PAIR_TEST(test_order_rest_of_a_reply_goes_behind_a_later_one),
+        PAIR_TEST(test_order_asleep_while_a_file_is_asked_for),
     };
     pair_options(argc, argv);
     return cmocka_run_group_tests(tests, pair_open_group, pair_close_group);

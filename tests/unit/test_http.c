@@ -487,6 +487,18 @@ static void test_http_nothing_leaves_after_the_deadline(void **state)
     }
 }
 
+/* Its owner's time ends sooner than its own. */
+static void test_http_leaves_before_its_owners_end(void **state)
+{
+    (void)state;
+    struct http_request r = request_to(url_of("/echo"));
+    r.leaves_before_ms = clock_boot_ms();
+    assert_int_equal(get(&r).fate, HTTP_NOT_SENT);
+    r.leaves_before_ms = clock_boot_ms() + r.timeout_ms;
+    assert_int_equal(get(&r).fate, HTTP_ANSWERED);
+    assert_int_equal(atomic_load(&server.requests), 1);
+}
+
 /* This test's own resolver: "stuck.example.test" hangs until the test lets go, or for 10 s when the loop
  * hangs with it. */
 static pthread_mutex_t stuck = PTHREAD_MUTEX_INITIALIZER;
@@ -594,6 +606,7 @@ int main(void)
         TEST(test_http_send_in_callback),
         TEST(test_http_answer_before_deadline_after_stall),
         TEST(test_http_nothing_leaves_after_the_deadline),
+        TEST(test_http_leaves_before_its_owners_end),
         TEST(test_http_unknown_host_is_not_sent),
         TEST(test_http_stuck_lookup_blocks_nobody),
         TEST(test_http_public_only),

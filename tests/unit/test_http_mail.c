@@ -2,6 +2,7 @@
  * as strict as a real one and has TLS. */
 #include "http_rig.h"
 
+#include <semaphore.h>
 #include <spawn.h>
 #include <sys/wait.h>
 
@@ -16,9 +17,32 @@ static struct {
     const struct line *script;
     int port, listener;
     pthread_t thread;
-    char heard[4000000]; /* all of it */
+    char heard[9000000]; /* all of it */
     char wrong[256];     /* the first thing that was not expected */
+    const char *hold;    /* where to wait for the test: behind this command; "354" = in the message */
+    atomic_bool is_held;
+    sem_t go, gone_on; /* gone_on: it has said what it had to, or read what of the message had come */
 } scripted;
+
+static void hold(void)
+{
+    atomic_store(&scripted.is_held, true);
+    while (sem_wait(&scripted.go) != 0)
+        continue;
+}
+
+/* The message has begun, and its reader goes no further than its client. */
+static void hold_in_message(int fd, size_t *len)
+{
+    ssize_t n;
+
+    (void)recv(fd, scripted.heard + *len, 1, MSG_PEEK);
+    hold();
+    while ((n = recv(fd, scripted.heard + *len, sizeof scripted.heard - 1 - *len, MSG_DONTWAIT)) > 0)
+        *len += (size_t)n;
+    scripted.heard[*len] = '\0';
+    sem_post(&scripted.gone_on);
+}
 
 /* Reads to the end of what is asked for; false when the client has gone. */
 static bool hear_until(int fd, const char *end, size_t from, size_t *len)
@@ -42,11 +66,16 @@ static void *follow_script(void *arg)
     for (const struct line *line = scripted.script; fd >= 0; line++) {
         size_t from = len;
         bool is_message = line->hear != NULL && strcmp(line->hear, ".") == 0;
+        bool is_held = line->hear != NULL && scripted.hold != NULL && strcmp(line->hear, scripted.hold) == 0;
+        if (is_message && scripted.hold != NULL && strcmp(scripted.hold, "354") == 0)
+            hold_in_message(fd, &len);
         if (line->hear != NULL && !hear_until(fd, is_message ? "\r\n.\r\n" : "\r\n", from, &len))
             break;
         if (line->hear != NULL && !is_message &&
             strncmp(scripted.heard + from, line->hear, strlen(line->hear)) != 0)
             snprintf(scripted.wrong, sizeof scripted.wrong, "%.200s", scripted.heard + from);
+        if (is_held)
+            hold();
         if (line->say == NULL)
             break;
         if (line->say[0] == '\0') {
@@ -54,6 +83,8 @@ static void *follow_script(void *arg)
             break;
         }
         say(fd, line->say, strlen(line->say));
+        if (is_held)
+            sem_post(&scripted.gone_on);
     }
     close(fd);
     return NULL;
@@ -99,7 +130,10 @@ static const char *play_start(const struct line *script)
 
     memset(&scripted, 0, sizeof scripted);
     scripted.script = script;
+    sem_init(&scripted.go, 0, 0);
+    sem_init(&scripted.gone_on, 0, 0);
     scripted.listener = listen_locally(&scripted.port, 1);
+    setsockopt(scripted.listener, SOL_SOCKET, SO_RCVBUF, &(int){16384}, sizeof(int));
     assert_int_equal(pthread_create(&scripted.thread, NULL, follow_script, NULL), 0);
     snprintf(url, sizeof url, "smtp://127.0.0.1:%d/agwb.example.test", scripted.port);
     return url;
@@ -201,6 +235,21 @@ static void test_mail_refusals(void **state)
     }
 }
 
+/* Larger than any socket's buffer. */
+enum { LARGE_BYTES = 8000000 };
+
+static const char *body_of(size_t len)
+{
+    static char body[LARGE_BYTES + 1];
+
+    assert_true(len <= LARGE_BYTES);
+    memset(body, '.', len);
+    for (size_t i = 900; i + 2 < len; i += 900)
+        memcpy(body + i, "\r\n", 2);
+    memcpy(body + len - 2, "\r\n", 3);
+    return body;
+}
+
 /* Only when the whole message has left, and its end, may it have been taken. */
 static void test_mail_lost_connection(void **state)
 {
@@ -250,6 +299,98 @@ static void test_mail_deadline(void **state)
     }
 }
 
+static void stop_when_held(void *arg)
+{
+    (void)arg;
+    loop_again(loop);
+    if (atomic_exchange(&scripted.is_held, false))
+        loop_stop(loop);
+}
+
+/* The process sleeps over the mail's time while the server is where it is held; when it wakes, what the
+ * server did meanwhile is in the socket. */
+static struct outcome play_asleep(const struct line *script, const char *where, const char *body)
+{
+    struct http_request r = mail_request(play_start(script), &MAIL);
+    struct outcome o = {.calls = 0};
+    struct err e;
+
+    scripted.hold = where;
+    r.body = body;
+    r.body_len = strlen(body);
+    pending++;
+    assert_int_equal(http_send(http, &r, on_mail_done, &o, &e), 0);
+    run();
+    assert_int_equal(o.calls, 0);
+    clock_fake(clock_boot_ms() + r.timeout_ms, clock_wall_ms());
+    sem_post(&scripted.go);
+    while (sem_wait(&scripted.gone_on) != 0)
+        continue;
+    run();
+    clock_real();
+    play_stop();
+    assert_int_equal(o.calls, 1);
+    return o;
+}
+
+/* By now the message may be somebody else's: what has not left does not leave any more, and without its end
+ * it is no mail. */
+static void test_mail_nothing_leaves_after_the_deadline(void **state)
+{
+    static const char *const PLACES[] = {"EHLO agwb.example.test\r\n", "MAIL FROM:<shop@example.test>\r\n",
+                                         "RCPT TO:<bob@example.test>\r\n", "DATA\r\n"};
+    static const struct line SCRIPT[] = {STARTED, {".", "250 ok\r\n"}, {"QUIT\r\n", NULL}};
+
+    (void)state;
+    loop_on_turn(loop, stop_when_held, NULL);
+    for (size_t i = 0; i < sizeof PLACES / sizeof PLACES[0]; i++) {
+        struct outcome o = play_asleep(SCRIPT, PLACES[i], MESSAGE);
+        const char *behind = strstr(scripted.heard, PLACES[i]) + strlen(PLACES[i]);
+        if (o.fate != HTTP_NOT_SENT || o.code != 28 || *behind != '\0')
+            fail_msg("%s: %s (%d %s), then %s", PLACES[i], http_fate_name(o.fate), o.code, o.text, behind);
+    }
+}
+
+/* The first bytes had left, and the socket takes the rest again: mails grow until one is more than the
+ * sockets hold. */
+static void test_mail_end_does_not_leave_after_the_deadline(void **state)
+{
+    static const struct line SCRIPT[] = {STARTED, {".", "250 ok\r\n"}, {"QUIT\r\n", NULL}};
+
+    (void)state;
+    loop_on_turn(loop, stop_when_held, NULL);
+    struct outcome o = {.timing.sent_ms = 0};
+    for (size_t len = 100000; o.timing.sent_ms >= 0; len += 100000) {
+        o = play_asleep(SCRIPT, "354", body_of(len));
+        assert_true(o.timing.sent_ms < 10000); /* before it slept */
+    }
+    assert_int_equal(o.fate, HTTP_NOT_SENT);
+    assert_int_equal(o.code, 28);
+    assert_null(strstr(scripted.heard, "\r\n.\r\n"));
+}
+
+static void test_mail_answer_before_deadline_after_sleep(void **state)
+{
+    static const struct line SCRIPT[] = {STARTED, {".", "250 ok\r\n"}, {"QUIT\r\n", NULL}};
+
+    (void)state;
+    loop_on_turn(loop, stop_when_held, NULL);
+    assert_int_equal(play_asleep(SCRIPT, ".", MESSAGE).status, 250);
+}
+
+/* Its owner's time ends sooner than its own. */
+static void test_mail_leaves_before_its_owners_end(void **state)
+{
+    static const struct line SCRIPT[] = {GREETED, {"MAIL", "250 ok\r\n"}, {NULL, NULL}};
+    struct http_request r = mail_request(play_start(SCRIPT), &MAIL);
+
+    (void)state;
+    r.leaves_before_ms = clock_boot_ms();
+    assert_int_equal(send_mail(&r).fate, HTTP_NOT_SENT);
+    play_stop();
+    assert_null(strstr(scripted.heard, "MAIL"));
+}
+
 static void test_mail_endless_reply_is_cut(void **state)
 {
     static char flood[40000];
@@ -262,18 +403,12 @@ static void test_mail_endless_reply_is_cut(void **state)
     assert_int_equal(o.fate, HTTP_NOT_SENT);
 }
 
-/* Larger than any socket's buffer. */
 static void test_mail_large(void **state)
 {
     static const struct line SCRIPT[] = {STARTED, {".", "250 ok\r\n"}, {"QUIT", NULL}};
-    static char body[2000000 + 3];
 
     (void)state;
-    memset(body, '.', sizeof body - 3);
-    for (size_t i = 900; i + 2 < sizeof body; i += 900)
-        memcpy(body + i, "\r\n", 2);
-    memcpy(body + sizeof body - 3, "\r\n", 3);
-    struct outcome o = play_body(SCRIPT, body, 10000);
+    struct outcome o = play_body(SCRIPT, body_of(LARGE_BYTES), 10000);
     assert_int_equal(o.fate, HTTP_ANSWERED);
     assert_int_equal(o.status, 250);
 }
@@ -501,6 +636,7 @@ static void test_mail_implicit_tls(void **state)
 /* However the test has ended. */
 static int teardown_standin(void **state)
 {
+    clock_real();
     standin_stop();
     return teardown(state);
 }
@@ -513,6 +649,10 @@ int main(void)
         TEST(test_mail_refusals),
         TEST(test_mail_lost_connection),
         TEST(test_mail_deadline),
+        TEST(test_mail_nothing_leaves_after_the_deadline),
+        TEST(test_mail_end_does_not_leave_after_the_deadline),
+        TEST(test_mail_answer_before_deadline_after_sleep),
+        TEST(test_mail_leaves_before_its_owners_end),
         TEST(test_mail_endless_reply_is_cut),
         TEST(test_mail_large),
         TEST(test_mail_refuses_unfit_mails),
