@@ -12,40 +12,19 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "base/uuid.h"
-#include "consumer/replay.h"
+#include "consumer/arrival.h"
 #include "domain/contact.h"
 #include "domain/families.h"
 
 enum {
     BATCH_MAX = 100,
     RETRY_MS = 500,
-    HEADERS_LIMIT = 16 * 1024,
     /* How long a reply may wait for a free slot, to be claimed with its acceptance: without one it takes a
      * row of its lane, and a claim later. */
     PATIENCE_MS = 100,
     /* But acceptance must not fall behind the queue, whose TTL would kill what merely waits its turn: replies
      * older than this part of the TTL do not wait. */
     PATIENCE_TTL_PART = 4,
-};
-
-enum arrival_state { ARRIVAL_WAITING = 0, ARRIVAL_BATCHED, ARRIVAL_FAILING, ARRIVAL_PARKING, ARRIVAL_DONE };
-
-struct arrival {
-    struct arrival *next;
-    struct receive *owner;
-    enum arrival_state state;
-    uint64_t epoch, tag;
-    uint32_t id_hash;    /* of the reply's messageId */
-    int64_t arrived_at;  /* monotonic ms */
-    struct arena *arena; /* owns all below */
-    struct reply *reply;
-    char *body;
-    size_t body_len;
-    char *headers_json;
-    const char *traceparent; /* NULL when none */
-    int32_t replay;          /* 0 = none */
-    bool late;               /* came by dlx_webhook */
-    const char *death;       /* what the broker says of its death; NULL when it came alive */
 };
 
 struct receive {
@@ -76,12 +55,6 @@ struct receive *receive_new(const struct receive_deps *deps)
     r->batch_limit = BATCH_MAX;
     r->patience = loop_timer_new(deps->loop, on_patience_end, r);
     return r;
-}
-
-static void arrival_free(struct arrival *a)
-{
-    arena_free(&a->arena);
-    free(a);
 }
 
 void receive_free(struct receive **r)
@@ -117,43 +90,6 @@ bool receive_is_idle(const struct receive *r)
 
 /* --- arriving --- */
 
-/* The headers that travel on: strings without the broker's own x- ones. */
-static char *keep_headers(struct arena *a, const struct broker_delivery *d, const char **traceparent)
-{
-    struct buf json;
-    char *kept;
-
-    buf_init(&json, HEADERS_LIMIT);
-    buf_add_char(&json, '{');
-    for (size_t i = 0; i < d->header_count; i++) {
-        const struct broker_header *h = &d->headers[i];
-        if (!h->str || strncmp(h->name, "x-", 2) == 0 || !is_utf8(h->name, strlen(h->name)) ||
-            !is_utf8(h->str, strlen(h->str)))
-            continue;
-        if (json.len > 1)
-            buf_add_char(&json, ',');
-        buf_add_json_str(&json, h->name, strlen(h->name));
-        buf_add_char(&json, ':');
-        buf_add_json_str(&json, h->str, strlen(h->str));
-        if (strcmp(h->name, "traceparent") == 0 && is_traceparent(h->str))
-            *traceparent = arena_strdup(a, h->str);
-    }
-    buf_add_char(&json, '}');
-    kept = json.failed ? arena_strdup(a, "{}") : arena_dup(a, json.data, json.len);
-    buf_fini(&json);
-    return kept;
-}
-
-static int32_t replay_of(const struct broker_delivery *d)
-{
-    for (size_t i = 0; i < d->header_count; i++) {
-        if (strcmp(d->headers[i].name, REPLAY_HEADER) == 0 && !d->headers[i].str && d->headers[i].i > 0 &&
-            d->headers[i].i <= INT32_MAX)
-            return (int32_t)d->headers[i].i;
-    }
-    return 0;
-}
-
 static void on_parked(void *arg)
 {
     struct arrival *a = arg;
@@ -179,29 +115,14 @@ static void park(struct receive *r, struct arrival *a, enum parking_reason reaso
     parking_add(r->deps.parking, &note, on_parked, a);
 }
 
-static struct arrival *arrival_new(struct receive *r, const struct broker_delivery *d)
+static void append(struct receive *r, struct arrival *a)
 {
-    struct arrival *a = xcalloc(1, sizeof *a);
-
-    a->owner = r;
-    a->epoch = d->epoch;
-    a->tag = d->delivery_tag;
-    a->arrived_at = loop_now_ms(r->deps.loop);
-    a->arena = arena_new();
-    a->body_len = d->body_len;
-    a->body = arena_dup(a->arena, d->body, d->body_len);
-    a->headers_json = keep_headers(a->arena, d, &a->traceparent);
-    a->replay = replay_of(d);
-    a->late = strcmp(d->queue, TOPOLOGY_DLX_WEBHOOK) == 0;
-    if (d->death.reason && is_utf8(d->death.reason, strlen(d->death.reason)))
-        a->death = arena_strdup(a->arena, d->death.reason);
     if (r->tail)
         r->tail->next = a;
     else
         r->head = a;
     r->tail = a;
     r->count++;
-    return a;
 }
 
 /* The age counts from the reply's own time, else from the property the agent's client set. */
@@ -226,7 +147,8 @@ void receive_on_delivery(struct receive *r, const struct broker_delivery *d)
         broker_reject(r->deps.broker, d->epoch, d->delivery_tag, false);
         return;
     }
-    a = arrival_new(r, d);
+    a = arrival_new(d, r, loop_now_ms(r->deps.loop));
+    append(r, a);
     reply = arena_alloc(a->arena, sizeof *reply);
     if (message_parse_reply(a->body, a->body_len, a->arena, reply, &e) == 0) {
         a->reply = reply;
@@ -506,6 +428,18 @@ static int64_t patience_left_ms(const struct receive *r)
                : 0;
 }
 
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* While one half of the slots sends, the other is accepted: neither the database nor we wait for the other.
+ */
+static size_t half_of_slots(const struct receive *r)
+{
+    return ((size_t)r->deps.config->consumer.max_in_flight + 1) / 2;
+}
+
 static void start_batch(struct receive *r)
 {
     struct ledger_arrival items[BATCH_MAX];
@@ -520,8 +454,8 @@ static void start_batch(struct receive *r)
             loop_timer_start(r->patience, patience_ms);
         return;
     }
-    if (patience_ms > 0 && ask.slots > 0 && ask.slots < limit)
-        limit = ask.slots; /* what follows has others in a moment */
+    if (patience_ms > 0 && ask.slots > 0)
+        limit = least(limit, least(ask.slots, half_of_slots(r)));
     for (struct arrival *a = r->head; a && r->batch_count < limit; a = a->next) {
         if (a->state != ARRIVAL_WAITING || is_in_batch(r, a))
             continue;
