@@ -51,7 +51,7 @@ struct consumer {
     struct bounce *bounce;
     struct alerts *alerts;
     struct schema_check schema;
-    bool schema_asked, schema_good;
+    bool schema_good;
     bool ready_once;
     bool draining, finished;
     struct loop_timer *pause_timer, *queue_timer;
@@ -188,16 +188,15 @@ static void on_schema(void *arg, const struct err *e)
 {
     struct consumer *c = arg;
 
-    c->schema_asked = false;
-    if (!e) {
-        c->schema_good = true;
-        if (!c->draining) {
-            dispatch_open(c->dispatch);
-            fallback_open(c->fallback);
-        }
-    } else if (e->class == ERR_CONFIG) {
+    if (e) {
         daemon_fail(c->daemon, e);
-    } /* anything else: on_down follows, and on_up asks again */
+        return;
+    }
+    c->schema_good = true;
+    if (c->draining)
+        return;
+    dispatch_open(c->dispatch);
+    fallback_open(c->fallback);
 }
 
 static void on_accept_db_up(void *arg)
@@ -211,8 +210,7 @@ static void on_accept_db_up(void *arg)
         broker_resume(c->source);
         broker_resume(c->outlet);
     }
-    if (!c->schema_good && !c->schema_asked)
-        c->schema_asked = schema_check_start(&c->schema, c->accept_db, on_schema, c) == 0;
+    schema_check_ask(&c->schema);
     dispatch_wake(c->dispatch);
 }
 
@@ -221,7 +219,6 @@ static void on_accept_db_down(void *arg, const struct err *why)
     struct consumer *c = arg;
 
     peers_log_lost("database", why);
-    c->schema_asked = false;
     if (!loop_timer_is_active(c->pause_timer) && !broker_is_paused(c->source))
         loop_timer_start(c->pause_timer, PAUSE_AFTER_MS);
 }
@@ -428,6 +425,7 @@ static int start(struct daemon *d, void **work, struct err *e)
     c->queue_timer = loop_timer_new(loop, on_queue_timer, c);
     connect_broker(c, loop, config);
     connect_database(c, loop, config);
+    schema_check_init(&c->schema, loop, c->accept_db, on_schema, c);
     make_stages(c, loop, config);
     loop_on_turn(loop, on_turn, c);
     *work = c;
@@ -457,6 +455,7 @@ static void stop(void **work)
     http_free(&c->http);
     broker_free(&c->source);
     broker_free(&c->outlet);
+    schema_check_fini(&c->schema);
     db_free(&c->accept_db);
     db_free(&c->work_db);
     dispatch_free(&c->dispatch);

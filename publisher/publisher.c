@@ -35,7 +35,7 @@ struct publisher {
     struct alerts *alerts;
     struct backlog *backlog;
     struct schema_check schema;
-    bool schema_asked, schema_good;
+    bool schema_good;
     bool ready_once;
     bool draining, finished;
     struct loop_timer *queue_timer;
@@ -106,18 +106,17 @@ static void on_schema(void *arg, const struct err *e)
 {
     struct publisher *p = arg;
 
-    p->schema_asked = false;
-    if (!e) {
-        p->schema_good = true;
-        if (!p->draining) {
-            intake_open(p->intake);
-            inbox_open(p->inbox);
-            retention_open(p->retention);
-            backlog_open(p->backlog);
-        }
-    } else if (e->class == ERR_CONFIG) {
+    if (e) {
         daemon_fail(p->daemon, e);
-    } /* anything else: on_down follows, and on_up asks again */
+        return;
+    }
+    p->schema_good = true;
+    if (p->draining)
+        return;
+    intake_open(p->intake);
+    inbox_open(p->inbox);
+    retention_open(p->retention);
+    backlog_open(p->backlog);
 }
 
 static void on_claim_db_up(void *arg)
@@ -126,8 +125,7 @@ static void on_claim_db_up(void *arg)
 
     log_info("database connected", log_str("peer", "database"));
     intake_wake(p->intake);
-    if (!p->schema_good && !p->schema_asked)
-        p->schema_asked = schema_check_start(&p->schema, p->claim_db, on_schema, p) == 0;
+    schema_check_ask(&p->schema);
 }
 
 static void on_claim_db_down(void *arg, const struct err *why)
@@ -277,6 +275,7 @@ static int start(struct daemon *d, void **work, struct err *e)
     families_register_publisher(p->metrics);
     peers_owner("agwb-publisher", p->owner);
     connect_servers(p);
+    schema_check_init(&p->schema, daemon_loop(d), p->claim_db, on_schema, p);
     p->outbox = outbox_new(&(struct outbox_deps){.loop = daemon_loop(d),
                                                  .config = daemon_config(d),
                                                  .metrics = p->metrics,
@@ -326,6 +325,7 @@ static void stop(void **work)
     intake_free(&p->intake);
     outbox_free(&p->outbox);
     broker_free(&p->broker);
+    schema_check_fini(&p->schema);
     db_free(&p->claim_db);
     db_free(&p->record_db);
     db_free(&p->inbox_db);
