@@ -15,6 +15,7 @@
 #include "consumer/receive.h"
 #include "domain/alert.h"
 #include "domain/families.h"
+#include "domain/listening.h"
 #include "domain/peers.h"
 #include "domain/schema.h"
 #include "domain/standstill.h"
@@ -41,6 +42,7 @@ struct consumer {
      * a channel's own, so each has one owner. */
     struct broker *source, *outlet;
     struct db *accept_db, *work_db;
+    struct listening *listening; /* NULL: it does not listen */
     struct http *http;
     struct ledger *ledger;
     struct parking *parking;
@@ -204,6 +206,7 @@ static void on_accept_db_up(void *arg)
     struct consumer *c = arg;
 
     log_info("database connected", log_str("peer", "database"));
+    listening_up(c->listening);
     loop_timer_stop(c->pause_timer);
     if (broker_is_paused(c->source) && !c->draining) {
         log_info("taking replies again", log_str("queue", c->replies[0].queue));
@@ -251,10 +254,11 @@ static void on_db_refused(void *arg, const struct err *why)
     refused(arg, "database", why);
 }
 
-static void on_notify(void *arg)
+static void on_notify(void *arg, bool idle)
 {
     struct consumer *c = arg;
 
+    listening_heard(c->listening, idle);
     dispatch_wake(c->dispatch);
 }
 
@@ -359,6 +363,13 @@ static void connect_database(struct consumer *c, struct loop *loop, const struct
     c->work_db = db_new(loop, &db, &WORK, c);
     db.listen_channel = config->database.listen ? LEDGER_CHANNEL : NULL;
     c->accept_db = db_new(loop, &db, &ACCEPT, c);
+    if (config->database.listen)
+        c->listening =
+            listening_new(&(struct listening_deps){.loop = loop,
+                                                   .listener = c->accept_db,
+                                                   .sender = c->work_db,
+                                                   .channel = LEDGER_CHANNEL,
+                                                   .poll_interval_ms = config->database.poll_interval_ms});
 }
 
 static void make_stages(struct consumer *c, struct loop *loop, const struct config *config)
@@ -455,6 +466,7 @@ static void stop(void **work)
     http_free(&c->http);
     broker_free(&c->source);
     broker_free(&c->outlet);
+    listening_free(&c->listening);
     schema_check_fini(&c->schema);
     db_free(&c->accept_db);
     db_free(&c->work_db);

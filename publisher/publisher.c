@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "domain/alert.h"
 #include "domain/families.h"
+#include "domain/listening.h"
 #include "domain/peers.h"
 #include "domain/schema.h"
 #include "domain/standstill.h"
@@ -28,6 +29,7 @@ struct publisher {
     struct topology topology;
     struct broker *broker;
     struct db *claim_db, *record_db, *inbox_db;
+    struct listening *listening; /* NULL: it does not listen */
     struct inbox *inbox;
     struct intake *intake;
     struct outbox *outbox;
@@ -124,6 +126,7 @@ static void on_claim_db_up(void *arg)
     struct publisher *p = arg;
 
     log_info("database connected", log_str("peer", "database"));
+    listening_up(p->listening);
     intake_wake(p->intake);
     schema_check_ask(&p->schema);
 }
@@ -136,10 +139,11 @@ static void on_claim_db_down(void *arg, const struct err *why)
     peers_log_lost("database", why);
 }
 
-static void on_notify(void *arg)
+static void on_notify(void *arg, bool idle)
 {
     struct publisher *p = arg;
 
+    listening_heard(p->listening, idle);
     intake_wake(p->intake);
 }
 
@@ -160,10 +164,11 @@ static void on_inbox_db_up(void *arg)
     inbox_wake(p->inbox);
 }
 
-static void on_inbox_notify(void *arg)
+static void on_inbox_notify(void *arg, bool idle)
 {
     struct publisher *p = arg;
 
+    (void)idle;
     inbox_wake(p->inbox);
 }
 
@@ -263,6 +268,13 @@ static void connect_servers(struct publisher *p)
     p->claim_db = db_new(loop, &db, &CLAIM, p);
     db.listen_channel = c->database.listen ? INBOX_CHANNEL : NULL;
     p->inbox_db = db_new(loop, &db, &INBOX, p);
+    if (c->database.listen)
+        p->listening =
+            listening_new(&(struct listening_deps){.loop = loop,
+                                                   .listener = p->claim_db,
+                                                   .sender = p->record_db,
+                                                   .channel = INTAKE_CHANNEL,
+                                                   .poll_interval_ms = c->database.poll_interval_ms});
 }
 
 static int start(struct daemon *d, void **work, struct err *e)
@@ -325,6 +337,7 @@ static void stop(void **work)
     intake_free(&p->intake);
     outbox_free(&p->outbox);
     broker_free(&p->broker);
+    listening_free(&p->listening);
     schema_check_fini(&p->schema);
     db_free(&p->claim_db);
     db_free(&p->record_db);
