@@ -15,6 +15,7 @@
 #include "consumer/receive.h"
 #include "domain/alert.h"
 #include "domain/families.h"
+#include "domain/listening.h"
 #include "domain/peers.h"
 #include "domain/schema.h"
 #include "domain/standstill.h"
@@ -41,6 +42,7 @@ struct consumer {
      * a channel's own, so each has one owner. */
     struct broker *source, *outlet;
     struct db *accept_db, *work_db;
+    struct listening *listening; /* NULL: it does not listen */
     struct http *http;
     struct ledger *ledger;
     struct parking *parking;
@@ -51,7 +53,7 @@ struct consumer {
     struct bounce *bounce;
     struct alerts *alerts;
     struct schema_check schema;
-    bool schema_asked, schema_good;
+    bool schema_good;
     bool ready_once;
     bool draining, finished;
     struct loop_timer *pause_timer, *queue_timer;
@@ -188,16 +190,15 @@ static void on_schema(void *arg, const struct err *e)
 {
     struct consumer *c = arg;
 
-    c->schema_asked = false;
-    if (!e) {
-        c->schema_good = true;
-        if (!c->draining) {
-            dispatch_open(c->dispatch);
-            fallback_open(c->fallback);
-        }
-    } else if (e->class == ERR_CONFIG) {
+    if (e) {
         daemon_fail(c->daemon, e);
-    } /* anything else: on_down follows, and on_up asks again */
+        return;
+    }
+    c->schema_good = true;
+    if (c->draining)
+        return;
+    dispatch_open(c->dispatch);
+    fallback_open(c->fallback);
 }
 
 static void on_accept_db_up(void *arg)
@@ -205,14 +206,14 @@ static void on_accept_db_up(void *arg)
     struct consumer *c = arg;
 
     log_info("database connected", log_str("peer", "database"));
+    listening_up(c->listening);
     loop_timer_stop(c->pause_timer);
     if (broker_is_paused(c->source) && !c->draining) {
         log_info("taking replies again", log_str("queue", c->replies[0].queue));
         broker_resume(c->source);
         broker_resume(c->outlet);
     }
-    if (!c->schema_good && !c->schema_asked)
-        c->schema_asked = schema_check_start(&c->schema, c->accept_db, on_schema, c) == 0;
+    schema_check_ask(&c->schema);
     dispatch_wake(c->dispatch);
 }
 
@@ -221,7 +222,6 @@ static void on_accept_db_down(void *arg, const struct err *why)
     struct consumer *c = arg;
 
     peers_log_lost("database", why);
-    c->schema_asked = false;
     if (!loop_timer_is_active(c->pause_timer) && !broker_is_paused(c->source))
         loop_timer_start(c->pause_timer, PAUSE_AFTER_MS);
 }
@@ -254,10 +254,11 @@ static void on_db_refused(void *arg, const struct err *why)
     refused(arg, "database", why);
 }
 
-static void on_notify(void *arg)
+static void on_notify(void *arg, bool idle)
 {
     struct consumer *c = arg;
 
+    listening_heard(c->listening, idle);
     dispatch_wake(c->dispatch);
 }
 
@@ -362,6 +363,13 @@ static void connect_database(struct consumer *c, struct loop *loop, const struct
     c->work_db = db_new(loop, &db, &WORK, c);
     db.listen_channel = config->database.listen ? LEDGER_CHANNEL : NULL;
     c->accept_db = db_new(loop, &db, &ACCEPT, c);
+    if (config->database.listen)
+        c->listening =
+            listening_new(&(struct listening_deps){.loop = loop,
+                                                   .listener = c->accept_db,
+                                                   .sender = c->work_db,
+                                                   .channel = LEDGER_CHANNEL,
+                                                   .poll_interval_ms = config->database.poll_interval_ms});
 }
 
 static void make_stages(struct consumer *c, struct loop *loop, const struct config *config)
@@ -428,6 +436,7 @@ static int start(struct daemon *d, void **work, struct err *e)
     c->queue_timer = loop_timer_new(loop, on_queue_timer, c);
     connect_broker(c, loop, config);
     connect_database(c, loop, config);
+    schema_check_init(&c->schema, loop, c->accept_db, on_schema, c);
     make_stages(c, loop, config);
     loop_on_turn(loop, on_turn, c);
     *work = c;
@@ -457,6 +466,8 @@ static void stop(void **work)
     http_free(&c->http);
     broker_free(&c->source);
     broker_free(&c->outlet);
+    listening_free(&c->listening);
+    schema_check_fini(&c->schema);
     db_free(&c->accept_db);
     db_free(&c->work_db);
     dispatch_free(&c->dispatch);

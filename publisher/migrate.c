@@ -1,5 +1,6 @@
 /* Applies schemas/sql in order: each migration with its row of agwb.schema_version in one transaction. The
- * row keeps the file's digest, so that a changed file is applied again. */
+ * row keeps the file's digest, so that a changed file is applied again. No lock and
+ * no setting is relied on beyond a transaction: behind a pooler the next one may be another session's. */
 #include "publisher/migrate.h"
 
 #include <stdio.h>
@@ -8,7 +9,11 @@
 #include "base/buf.h"
 #include "io/db.h"
 
-enum { SCRIPT_LIMIT = 1 << 20, LOCK_KEY = 0x61677762 /* "agwb" */ };
+enum { SCRIPT_LIMIT = 1 << 20 };
+
+/* One at a time, for as long as it takes; the key is "agwb". */
+static const char BEGIN[] =
+    "begin; set local statement_timeout = 0; select pg_advisory_xact_lock(x'61677762'::bigint)";
 
 struct migrate_options {
     const char *complete_status; /* NULL: leave as it is */
@@ -64,6 +69,7 @@ static int set_complete_status(struct db_session *s, const char *word, struct er
     return rc;
 }
 
+/* The rest of the transaction that was begun. */
 static int apply(struct db_session *s, const struct migration *m, struct err *e)
 {
     struct buf script;
@@ -82,11 +88,18 @@ static int apply(struct db_session *s, const struct migration *m, struct err *e)
                    m->version, m->name, m->digest);
     rc = db_session_script(s, buf_str(&script), e);
     buf_fini(&script);
+    if (rc == 0)
+        rc = db_session_script(s, "commit", e);
     if (rc != 0)
         return refuse(e, what);
     if (m->version > 0)
         printf("applied %s\n", what);
     return 0;
+}
+
+static int begin(struct db_session *s, struct err *e)
+{
+    return db_session_script(s, BEGIN, e) == 0 ? 0 : refuse(e, "migration lock");
 }
 
 static int is_applied(struct db_session *s, const struct migration *m, bool *answer, struct err *e)
@@ -108,35 +121,45 @@ static int is_applied(struct db_session *s, const struct migration *m, bool *ans
 static int apply_first(struct db_session *s, struct err *e)
 {
     for (size_t i = 0; i < MIGRATION_COUNT && MIGRATIONS[i].version == 0; i++) {
-        if (apply(s, &MIGRATIONS[i], e) != 0)
+        if (begin(s, e) != 0 || apply(s, &MIGRATIONS[i], e) != 0)
             return -1;
     }
     return 0;
 }
 
-/* An older program must not put its functions back over a newer one's. */
-static int apply_changed(struct db_session *s, struct err *e)
+static int newest_version(void)
 {
-    int newest = MIGRATIONS[MIGRATION_COUNT - 1].version;
-    int64_t version = 0;
+    return MIGRATIONS[MIGRATION_COUNT - 1].version;
+}
+
+/* An older program must not put its functions back over a newer one's: then *version says so. */
+static int apply_if_changed(struct db_session *s, const struct migration *m, int64_t *version, struct err *e)
+{
     bool applied;
 
-    if (query_int(s, "select coalesce(max(version), 0) from agwb.schema_version", NULL, &version, e) != 0)
+    if (begin(s, e) != 0)
+        return -1;
+    if (query_int(s, "select coalesce(max(version), 0) from agwb.schema_version", NULL, version, e) != 0 ||
+        is_applied(s, m, &applied, e) != 0)
         return refuse(e, "schema version");
-    if (version > newest) {
-        printf("schema is at version %lld, newer than this program's %d: left as it is\n", (long long)version,
-               newest);
-        return 0;
-    }
-    for (size_t i = 0; i < MIGRATION_COUNT; i++) {
-        if (MIGRATIONS[i].version == 0)
-            continue;
-        if (is_applied(s, &MIGRATIONS[i], &applied, e) != 0)
-            return refuse(e, "schema version");
-        if (!applied && apply(s, &MIGRATIONS[i], e) != 0)
+    if (*version <= newest_version() && !applied)
+        return apply(s, m, e);
+    return db_session_script(s, "rollback", e);
+}
+
+static int apply_changed(struct db_session *s, struct err *e)
+{
+    int64_t version = 0;
+
+    for (size_t i = 0; i < MIGRATION_COUNT && version <= newest_version(); i++) {
+        if (MIGRATIONS[i].version > 0 && apply_if_changed(s, &MIGRATIONS[i], &version, e) != 0)
             return -1;
     }
-    printf("schema is at version %d\n", newest);
+    if (version > newest_version())
+        printf("schema is at version %lld, newer than this program's %d: left as it is\n", (long long)version,
+               newest_version());
+    else
+        printf("schema is at version %d\n", newest_version());
     return 0;
 }
 
@@ -145,10 +168,9 @@ int migrate_command(const struct config *c, int argc, char **argv, struct err *e
     struct migrate_options options = {0};
     struct db_settings settings = {.url = c->database.url,
                                    .connect_timeout_ms = c->database.connect_timeout_ms,
+                                   .statement_timeout_ms = c->database.statement_timeout_ms,
                                    .application_name = "agwb-publisher migrate"};
     struct db_session *s;
-    struct db_params lock;
-    int64_t ignored;
     int rc = -1;
 
     if (parse_options(argc, argv, &options, e) != 0)
@@ -156,12 +178,6 @@ int migrate_command(const struct config *c, int argc, char **argv, struct err *e
     s = db_session_open(&settings, e);
     if (!s)
         return -1;
-    db_params_init(&lock);
-    db_param_int8(&lock, LOCK_KEY);
-    if (query_int(s, "select 1 from pg_advisory_lock($1)", &lock, &ignored, e) != 0) {
-        refuse(e, "migration lock");
-        goto out;
-    }
     if (apply_first(s, e) != 0)
         goto out;
     if (options.complete_status && set_complete_status(s, options.complete_status, e) != 0) {
@@ -170,7 +186,6 @@ int migrate_command(const struct config *c, int argc, char **argv, struct err *e
     }
     rc = apply_changed(s, e);
 out:
-    db_params_fini(&lock);
     db_session_close(&s);
     return rc;
 }

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "domain/alert.h"
 #include "domain/families.h"
+#include "domain/listening.h"
 #include "domain/peers.h"
 #include "domain/schema.h"
 #include "domain/standstill.h"
@@ -28,6 +29,7 @@ struct publisher {
     struct topology topology;
     struct broker *broker;
     struct db *claim_db, *record_db, *inbox_db;
+    struct listening *listening; /* NULL: it does not listen */
     struct inbox *inbox;
     struct intake *intake;
     struct outbox *outbox;
@@ -35,7 +37,7 @@ struct publisher {
     struct alerts *alerts;
     struct backlog *backlog;
     struct schema_check schema;
-    bool schema_asked, schema_good;
+    bool schema_good;
     bool ready_once;
     bool draining, finished;
     struct loop_timer *queue_timer;
@@ -106,18 +108,17 @@ static void on_schema(void *arg, const struct err *e)
 {
     struct publisher *p = arg;
 
-    p->schema_asked = false;
-    if (!e) {
-        p->schema_good = true;
-        if (!p->draining) {
-            intake_open(p->intake);
-            inbox_open(p->inbox);
-            retention_open(p->retention);
-            backlog_open(p->backlog);
-        }
-    } else if (e->class == ERR_CONFIG) {
+    if (e) {
         daemon_fail(p->daemon, e);
-    } /* anything else: on_down follows, and on_up asks again */
+        return;
+    }
+    p->schema_good = true;
+    if (p->draining)
+        return;
+    intake_open(p->intake);
+    inbox_open(p->inbox);
+    retention_open(p->retention);
+    backlog_open(p->backlog);
 }
 
 static void on_claim_db_up(void *arg)
@@ -125,9 +126,9 @@ static void on_claim_db_up(void *arg)
     struct publisher *p = arg;
 
     log_info("database connected", log_str("peer", "database"));
+    listening_up(p->listening);
     intake_wake(p->intake);
-    if (!p->schema_good && !p->schema_asked)
-        p->schema_asked = schema_check_start(&p->schema, p->claim_db, on_schema, p) == 0;
+    schema_check_ask(&p->schema);
 }
 
 static void on_claim_db_down(void *arg, const struct err *why)
@@ -138,10 +139,11 @@ static void on_claim_db_down(void *arg, const struct err *why)
     peers_log_lost("database", why);
 }
 
-static void on_notify(void *arg)
+static void on_notify(void *arg, bool idle)
 {
     struct publisher *p = arg;
 
+    listening_heard(p->listening, idle);
     intake_wake(p->intake);
 }
 
@@ -162,10 +164,11 @@ static void on_inbox_db_up(void *arg)
     inbox_wake(p->inbox);
 }
 
-static void on_inbox_notify(void *arg)
+static void on_inbox_notify(void *arg, bool idle)
 {
     struct publisher *p = arg;
 
+    (void)idle;
     inbox_wake(p->inbox);
 }
 
@@ -265,6 +268,13 @@ static void connect_servers(struct publisher *p)
     p->claim_db = db_new(loop, &db, &CLAIM, p);
     db.listen_channel = c->database.listen ? INBOX_CHANNEL : NULL;
     p->inbox_db = db_new(loop, &db, &INBOX, p);
+    if (c->database.listen)
+        p->listening =
+            listening_new(&(struct listening_deps){.loop = loop,
+                                                   .listener = p->claim_db,
+                                                   .sender = p->record_db,
+                                                   .channel = INTAKE_CHANNEL,
+                                                   .poll_interval_ms = c->database.poll_interval_ms});
 }
 
 static int start(struct daemon *d, void **work, struct err *e)
@@ -277,6 +287,7 @@ static int start(struct daemon *d, void **work, struct err *e)
     families_register_publisher(p->metrics);
     peers_owner("agwb-publisher", p->owner);
     connect_servers(p);
+    schema_check_init(&p->schema, daemon_loop(d), p->claim_db, on_schema, p);
     p->outbox = outbox_new(&(struct outbox_deps){.loop = daemon_loop(d),
                                                  .config = daemon_config(d),
                                                  .metrics = p->metrics,
@@ -326,6 +337,8 @@ static void stop(void **work)
     intake_free(&p->intake);
     outbox_free(&p->outbox);
     broker_free(&p->broker);
+    listening_free(&p->listening);
+    schema_check_fini(&p->schema);
     db_free(&p->claim_db);
     db_free(&p->record_db);
     db_free(&p->inbox_db);

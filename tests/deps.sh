@@ -5,7 +5,7 @@ set -eu
 
 build='build-essential pkg-config librabbitmq-dev libcurl4-openssl-dev libcjson-dev libpq-dev libconfig-dev libuv1-dev
        libmicrohttpd-dev libsystemd-dev libssl-dev'
-check='rabbitmq-server postgresql postgresql-client libcmocka-dev python3-minimal python3-pika nodejs npm procps util-linux openssl
+check='rabbitmq-server postgresql postgresql-client pgbouncer libcmocka-dev python3-minimal python3-pika nodejs npm procps util-linux openssl
        mandoc prometheus systemd'
 lint='clang libclang-rt-dev clang-tidy clang-format universal-ctags shellcheck git valgrind'
 ops='debhelper lintian debootstrap systemd-container docker.io docker-compose curl'

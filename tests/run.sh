@@ -95,7 +95,9 @@ run_integration() { # name
     list_programs integration "$1" >"$results/integration.list"
     [ -s "$results/integration.list" ] || return 0
     if [ -z "${AGWB_TEST_AMQP:-}" ] || [ -z "${AGWB_TEST_DATABASE_URL:-}" ]; then
-        tests/sandbox/sandbox sh tests/run.sh --each "$integration_timeout_s" <"$results/integration.list" || fail_group servers $?
+        pooler=
+        if [ -x /usr/sbin/pgbouncer ]; then pooler=--pooler; else echo "  pgbouncer is not installed (make deps): test_pair_pooler skips its tests"; fi
+        tests/sandbox/sandbox $pooler sh tests/run.sh --each "$integration_timeout_s" <"$results/integration.list" || fail_group servers $?
     else
         sh tests/run.sh --each "$integration_timeout_s" <"$results/integration.list"
     fi

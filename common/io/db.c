@@ -420,12 +420,12 @@ static bool take_notifications(struct db *d)
 
 static void read_socket(struct db *d)
 {
-    bool alive = PQconsumeInput(d->conn) != 0;
+    bool alive = PQconsumeInput(d->conn) != 0, idle = !d->in_flight;
     if (!read_results(d))
         return;
     /* Before DB_UP they mean nothing: on_up makes the owner look anyway. */
     if (take_notifications(d) && d->state == DB_UP && d->handlers.on_notify != NULL)
-        d->handlers.on_notify(d->arg);
+        d->handlers.on_notify(d->arg, idle);
     if (d->doomed)
         return;
     if (!alive || PQstatus(d->conn) == CONNECTION_BAD) {

@@ -36,7 +36,9 @@ struct db_handlers {
     /* Refused in a way that trying again won't mend: wrong password, unknown database or role, missing
      * schema (ERR_CONFIG). Goes on trying. */
     void (*on_refused)(void *arg, const struct err *why);
-    void (*on_notify)(void *arg); /* one or more notifications arrived; folded per read */
+    /* One or more notifications arrived; folded per read. idle: no statement was in flight, which a pooler in
+     * transaction mode does not let happen. */
+    void (*on_notify)(void *arg, bool idle);
 };
 
 struct db *db_new(struct loop *l, const struct db_settings *s, const struct db_handlers *h, void *arg);

@@ -1,47 +1,53 @@
-/* The statements that a connection has prepared, by their text: parsed and looked up in the catalogs once,
- * not at each use. A pooler that gives each transaction another server has others' names or none; it answers
- * with an error, and then nothing is named any more. */
+/* The statements that a connection has prepared: parsed and looked up in the catalogs once, not at each use.
+ * A pooler that gives each transaction another server lets us meet names that others made there, and miss our
+ * own. So a name is made of what it stands for: it is that very statement whoever has prepared it, or none,
+ * which the server answers with an error; then nothing is named any more. */
 #include "io/db_private.h"
 
+#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/arena.h"
+#include "base/log.h"
 
-/* The same text with parameters of other types is another statement. */
-static bool find(const struct db_names *n, const char *sql, const struct db_wire *w, char name[DB_NAME_SIZE])
+static uint64_t digest(uint64_t so_far, const void *bytes, size_t len)
 {
-    for (size_t i = 0; i < n->count; i++) {
-        if (n->at[i].param_count == w->count &&
-            memcmp(n->at[i].types, w->types, (size_t)w->count * sizeof w->types[0]) == 0 &&
-            strcmp(n->at[i].sql, sql) == 0) {
-            snprintf(name, DB_NAME_SIZE, "agwb_%u", n->at[i].number);
-            return true;
-        }
-    }
-    return false;
+    const unsigned char *byte = bytes;
+
+    for (size_t i = 0; i < len; i++)
+        so_far = (so_far ^ byte[i]) * UINT64_C(0x100000001b3); /* FNV-1a */
+    return so_far;
 }
 
-/* A name to prepare a statement under, if it is to have one. */
-static bool take_name(struct db_names *n, char name[DB_NAME_SIZE])
+/* The same text with parameters of other types is another statement. */
+static uint64_t digest_statement(const char *sql, const struct db_wire *w)
 {
-    if (!n->allowed || n->count == DB_MAX_NAMES)
-        return false;
-    snprintf(name, DB_NAME_SIZE, "agwb_%u", ++n->made);
-    return true;
+    uint64_t text = digest(UINT64_C(0xcbf29ce484222325), sql, strlen(sql) + 1);
+
+    return digest(text, w->types, (size_t)w->count * sizeof w->types[0]);
+}
+
+static bool is_named(const struct db_names *n, uint64_t statement)
+{
+    for (size_t i = 0; i < n->count; i++) {
+        if (n->at[i] == statement)
+            return true;
+    }
+    return false;
 }
 
 bool db_names_send(struct db_names *n, PGconn *conn, const char *sql, const struct db_params *p, bool *naming)
 {
     struct db_wire w;
-    char name[DB_NAME_SIZE];
+    char name[24];
 
     db_params_wire(p, &w);
+    uint64_t statement = digest_statement(sql, &w);
+    snprintf(name, sizeof name, "agwb_%016" PRIx64, statement);
     *naming = false;
-    if (find(n, sql, &w, name))
+    if (is_named(n, statement))
         return PQsendQueryPrepared(conn, name, w.count, w.values, w.lengths, w.formats, 0);
-    *naming = take_name(n, name);
+    *naming = n->allowed && n->count < DB_MAX_NAMES;
     return *naming ? PQsendPrepare(conn, name, sql, w.count, w.types)
                    : PQsendQueryParams(conn, sql, w.count, w.types, w.values, w.lengths, w.formats, 0);
 }
@@ -51,27 +57,27 @@ void db_names_add(struct db_names *n, const char *sql, const struct db_params *p
     struct db_wire w;
 
     db_params_wire(p, &w);
-    memcpy(n->at[n->count].types, w.types, sizeof w.types);
-    n->at[n->count].param_count = w.count;
-    n->at[n->count].sql = xstrdup(sql);
-    n->at[n->count++].number = n->made;
+    n->at[n->count++] = digest_statement(sql, &w);
 }
 
 void db_names_clear(struct db_names *n)
 {
-    while (n->count > 0)
-        free(n->at[--n->count].sql);
+    n->count = 0;
 }
 
 bool db_names_failed(struct db_names *n, const char *sqlstate)
 {
-    bool failed = n->allowed && (strcmp(sqlstate, "26000") == 0      /* no such prepared statement */
-                                 || strcmp(sqlstate, "42P05") == 0   /* there is one of this name */
-                                 || strcmp(sqlstate, "0A000") == 0); /* the function's columns have changed */
+    bool is_pooled = strcmp(sqlstate, "26000") == 0     /* no such prepared statement */
+                     || strcmp(sqlstate, "42P05") == 0; /* there is one of this name */
+    bool has_changed = strcmp(sqlstate, "0A000") == 0;  /* the function's columns: a migration */
 
-    if (failed) {
-        n->allowed = false;
-        db_names_clear(n);
-    }
-    return failed;
+    if (!n->allowed || !(is_pooled || has_changed))
+        return false;
+    n->allowed = false;
+    db_names_clear(n);
+    if (is_pooled)
+        log_warn("the connection does not keep its session, statements are no longer prepared",
+                 log_str("sqlstate", sqlstate),
+                 log_str("remedy", "behind a pooler in transaction mode: database.listen = false"));
+    return true;
 }

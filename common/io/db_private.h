@@ -25,18 +25,12 @@ void db_params_copy(struct db_params *to,
                     const struct db_params *from); /* `to` is not initialised; from NULL = none */
 
 /* --- db_names.c --- */
-enum { DB_MAX_NAMES = 32, DB_NAME_SIZE = 24 };
+enum { DB_MAX_NAMES = 32 };
 
 struct db_names { /* zeroed at first */
     bool allowed;
-    unsigned made; /* numbers are not used again on a connection */
     size_t count;
-    struct {
-        char *sql;
-        int param_count;
-        Oid types[DB_MAX_PARAMS];
-        unsigned number;
-    } at[DB_MAX_NAMES];
+    uint64_t at[DB_MAX_NAMES]; /* the statements' digests */
 };
 /* Sends the statement by its name if it has one, else (naming) prepares it, else sends it as it is. False:
  * the connection is broken. Prepared, it gets its name by db_names_add, and is sent again. */

@@ -8,20 +8,17 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
-#include "io/broker.h"
-#include "io/loop.h"
+#include "tests/bench/client.h"
 
 typedef void body_fn(struct buf *b, int64_t n);
 
 struct pump {
-    struct loop *loop;
-    struct broker *broker;
+    struct client client;
     const char *queue;
     body_fn *write;
     int64_t body_bytes, next, end, confirmed, window, failed;
     int64_t begun_us;
     struct buf body;
-    struct err *err;
 };
 
 static void publish_some(void *arg)
@@ -30,8 +27,8 @@ static void publish_some(void *arg)
     struct err ignored;
     char id[32];
 
-    while (broker_is_up(p->broker) && p->next < p->end &&
-           (int64_t)broker_unconfirmed(p->broker) < p->window && broker_room(p->broker) > 0) {
+    while (broker_is_up(p->client.broker) && p->next < p->end &&
+           (int64_t)broker_unconfirmed(p->client.broker) < p->window && broker_room(p->client.broker) > 0) {
         buf_clear(&p->body);
         if (p->write)
             p->write(&p->body, p->next);
@@ -46,7 +43,7 @@ static void publish_some(void *arg)
                                          .message_id = id,
                                          .content_type = "application/json",
                                          .expiration_ms = -1};
-        if (broker_publish(p->broker, &m, 0, &ignored) != 0)
+        if (broker_publish(p->client.broker, &m, 0, &ignored) != 0)
             break;
         p->next++;
     }
@@ -59,13 +56,6 @@ static void on_up(void *arg)
         p->begun_us = clock_mono_us();
 }
 
-static void on_trouble(void *arg, const struct err *why)
-{
-    struct pump *p = arg;
-    *p->err = *why;
-    loop_stop(p->loop);
-}
-
 static void on_confirm(void *arg, uint64_t cookie, enum broker_confirm result)
 {
     struct pump *p = arg;
@@ -73,49 +63,19 @@ static void on_confirm(void *arg, uint64_t cookie, enum broker_confirm result)
     (void)cookie;
     p->failed += result != BROKER_CONFIRMED;
     if (++p->confirmed == p->end)
-        loop_stop(p->loop);
-}
-
-static void on_delivery(void *arg, const struct broker_delivery *d)
-{
-    (void)arg;
-    (void)d;
-}
-
-static void on_blocked(void *arg, bool blocked)
-{
-    (void)arg;
-    (void)blocked;
+        loop_stop(p->client.loop);
 }
 
 static int run(struct pump *p, const char *amqp, struct err *e)
 {
-    static const struct broker_handlers HANDLERS = {.on_up = on_up,
-                                                    .on_down = on_trouble,
-                                                    .on_refused = on_trouble,
-                                                    .on_delivery = on_delivery,
-                                                    .on_confirm = on_confirm,
-                                                    .on_blocked = on_blocked};
-    const struct broker_settings settings = {.hosts = &amqp,
-                                             .host_count = 1,
-                                             .user = "guest",
-                                             .password = "guest",
-                                             .vhost = "/",
-                                             .heartbeat_s = 30,
-                                             .connect_timeout_ms = 5000,
-                                             .connection_name = "bench",
-                                             .confirms = true,
-                                             .confirm_timeout_ms = 60000,
-                                             .max_body_bytes = 1 << 20};
-    p->loop = loop_new();
-    p->err = e;
+    static const struct broker_handlers HANDLERS = {.on_up = on_up, .on_confirm = on_confirm};
+
     buf_init(&p->body, 1 << 20);
-    p->broker = broker_new(p->loop, &settings, &HANDLERS, p);
-    loop_on_turn(p->loop, publish_some, p);
-    loop_run(p->loop);
+    client_open(&p->client, amqp, &HANDLERS, NULL, e);
+    loop_on_turn(p->client.loop, publish_some, p);
+    loop_run(p->client.loop);
     double seconds = (double)(clock_mono_us() - p->begun_us) / 1e6;
-    broker_free(&p->broker);
-    loop_free(&p->loop);
+    client_close(&p->client);
     buf_fini(&p->body);
     if (p->confirmed < p->end || p->failed > 0)
         return e->text[0] ? -1 : err_set(e, ERR_DATA, 0, "%" PRId64 " messages were not taken", p->failed);

@@ -8,9 +8,8 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
-#include "io/broker.h"
 #include "io/db.h"
-#include "io/loop.h"
+#include "tests/bench/client.h"
 
 static struct db_session *open_session(const char *url, struct err *e)
 {
@@ -75,13 +74,11 @@ int rows_run(const char *url, int64_t count, int64_t batch, struct err *e)
 /* --- one row at a time --- */
 
 struct latency {
-    struct loop *loop;
+    struct client client;
     struct db_session *db;
-    struct broker *broker;
     double *ms;
     int64_t count, done, committed_us;
     bool is_waiting;
-    struct err *err;
 };
 
 static int compare(const void *a, const void *b)
@@ -95,18 +92,18 @@ static void insert_one(void *arg)
 {
     struct latency *l = arg;
 
-    if (l->is_waiting || !broker_is_up(l->broker))
+    if (l->is_waiting || !broker_is_up(l->client.broker))
         return;
     struct db_result *r = db_session_query(
         l->db,
         "insert into ai_response_queue (workspace_id, contact_id, conversation_id, user_message) "
         "select c.workspace_id, c.id, v.id, 'hello there' from conversations v "
         "join customer_profiles c on c.id = v.customer_id order by v.id limit 1",
-        NULL, l->err);
+        NULL, l->client.err);
     l->committed_us = clock_mono_us();
     l->is_waiting = true;
     if (!r)
-        loop_stop(l->loop);
+        loop_stop(l->client.loop);
     db_result_free(&r);
 }
 
@@ -115,74 +112,31 @@ static void on_delivery(void *arg, const struct broker_delivery *d)
     struct latency *l = arg;
 
     l->ms[l->done++] = (double)(clock_mono_us() - l->committed_us) / 1000.0;
-    broker_ack(l->broker, d->epoch, d->delivery_tag, false);
+    broker_ack(l->client.broker, d->epoch, d->delivery_tag, false);
     l->is_waiting = false;
     if (l->done == l->count)
-        loop_stop(l->loop);
+        loop_stop(l->client.loop);
 }
 
-static void on_up(void *arg)
+static void run_latency(struct latency *l, const char *amqp, struct err *e)
 {
-    (void)arg;
-}
-
-static void on_trouble(void *arg, const struct err *why)
-{
-    struct latency *l = arg;
-    *l->err = *why;
-    loop_stop(l->loop);
-}
-
-static void on_confirm(void *arg, uint64_t cookie, enum broker_confirm result)
-{
-    (void)arg;
-    (void)cookie;
-    (void)result;
-}
-
-static void on_blocked(void *arg, bool blocked)
-{
-    (void)arg;
-    (void)blocked;
-}
-
-static void run_latency(struct latency *l, const char *amqp)
-{
-    static const struct broker_handlers HANDLERS = {.on_up = on_up,
-                                                    .on_down = on_trouble,
-                                                    .on_refused = on_trouble,
-                                                    .on_delivery = on_delivery,
-                                                    .on_confirm = on_confirm,
-                                                    .on_blocked = on_blocked};
+    static const struct broker_handlers HANDLERS = {.on_delivery = on_delivery};
     static const struct broker_consume CONSUME = {.queue = "ag_queue", .prefetch = 1};
-    const struct broker_settings settings = {.hosts = &amqp,
-                                             .host_count = 1,
-                                             .user = "guest",
-                                             .password = "guest",
-                                             .vhost = "/",
-                                             .heartbeat_s = 30,
-                                             .connect_timeout_ms = 5000,
-                                             .connection_name = "bench",
-                                             .consumes = &CONSUME,
-                                             .consume_count = 1,
-                                             .max_body_bytes = 1 << 20};
 
-    l->loop = loop_new();
-    l->broker = broker_new(l->loop, &settings, &HANDLERS, l);
-    loop_on_turn(l->loop, insert_one, l);
-    loop_run(l->loop);
-    broker_free(&l->broker);
-    loop_free(&l->loop);
+    client_open(&l->client, amqp, &HANDLERS, &CONSUME, e);
+    loop_on_turn(l->client.loop, insert_one, l);
+    loop_run(l->client.loop);
+    client_close(&l->client);
 }
 
 int latency_run(const char *url, const char *amqp, int64_t count, struct err *e)
 {
-    struct latency l = {.db = open_session(url, e), .count = count, .err = e};
+    struct latency l = {.db = open_session(url, e), .count = count};
 
     if (!l.db)
         return -1;
     l.ms = xcalloc((size_t)count, sizeof *l.ms);
-    run_latency(&l, amqp);
+    run_latency(&l, amqp, e);
     if (l.done == count) {
         qsort(l.ms, (size_t)count, sizeof *l.ms, compare);
         printf("{\"p50_ms\":%.3f,\"p99_ms\":%.3f}\n", l.ms[count / 2], l.ms[count * 99 / 100]);

@@ -88,9 +88,10 @@ static void on_refused(void *arg, const struct err *why)
     r->why_refused = *why;
 }
 
-static void on_notify(void *arg)
+static void on_notify(void *arg, bool idle)
 {
     struct db_rig *r = arg;
+    (void)idle;
     r->notifies++;
 }
 

@@ -336,13 +336,21 @@ static void test_db_names_are_gone(void **state)
     expect_named("0");
 }
 
+/* As what another connection of ours has prepared on a pooler's server. */
 static void test_db_name_is_taken(void **state)
 {
-    (void)state;
+    char sql[300];
+
     db_rig_start_up(rig);
-    assert_int_equal(db_rig_ask(rig, "prepare agwb_2 as select 1", NULL).e.class,
-                     ERR_NONE); /* itself agwb_1 */
+    assert_string_equal(ask_int("select $1 + 1", 41), "42");
+    struct rig_answer a =
+        db_rig_ask(rig, "select name from pg_prepared_statements where statement = 'select $1 + 1'", NULL);
+    snprintf(sql, sizeof sql, "prepare %s as select 1", a.cells[0]);
+    assert_int_equal(teardown(state) + setup(state), 0); /* another connection has the same name for it */
+    db_rig_start_up(rig);
+    assert_int_equal(db_rig_ask(rig, sql, NULL).e.class, ERR_NONE);
     expect_answer_without_a_name("select $1 + 1", 41, "42");
+    expect_named("2"); /* that one, and the statement that made it */
 }
 
 static void test_db_function_changes_under_its_name(void **state)

@@ -66,6 +66,15 @@ static void take_over(struct pair *p, const char *id)
                 (const char *const[]){"close_all_connections", "-p", p->vhost, "test", NULL});
 }
 
+/* The first is the frozen one's, the second goes meanwhile; then it wakes. */
+static void overtake(struct pair *p)
+{
+    take_over(p, "first");
+    wire_answer(p, "second", "none", 1, "the second");
+    WAIT_UNTIL(is_state(p, "second", "sent"));
+    process_signal(&p->consumer, SIGCONT);
+}
+
 static void assert_overtaken(struct pair *p, const char *id, const char *error)
 {
     struct wire_message m;
@@ -89,10 +98,7 @@ static void test_order_claim_given_back_behind_a_later_one(struct pair *p)
 
     start(p);
     freeze_with_claim(p, "first", "the first");
-    take_over(p, "first");
-    wire_answer(p, "second", "none", 1, "the second");
-    WAIT_UNTIL(is_state(p, "second", "sent"));
-    process_signal(&p->consumer, SIGCONT);
+    overtake(p);
     WAIT_UNTIL(log_count(&p->consumer, "claim came too late for an attempt, given back", NULL, NULL) == 1);
     assert_overtaken(p, "first",
                      "overtaken: not sent when its turn was, and a later one to this contact has gone");
@@ -138,10 +144,7 @@ static void fail_late(struct pair *p)
     wire_answer(p, "first", "none", 1, "the first");
     WAIT_UNTIL(pair_requests(p) == 1);
     freeze(p);
-    take_over(p, "first");
-    wire_answer(p, "second", "none", 1, "the second");
-    WAIT_UNTIL(is_state(p, "second", "sent"));
-    process_signal(&p->consumer, SIGCONT);
+    overtake(p);
     assert_overtaken(p, "first",
                      "overtaken: not sent when its turn was, and a later one to this contact has gone; "
                      "TEMPFAIL 503: Server answered 503");
@@ -182,10 +185,7 @@ static void test_order_rest_of_a_reply_goes_behind_a_later_one(struct pair *p)
         "{\"url\":\"https://example.com/c.jpg\",\"mimeType\":\"image/jpeg\",\"caption\":\"first-c\"}]}}");
     WAIT_UNTIL(pair_requests(p) == 1);
     freeze(p);
-    take_over(p, "first");
-    wire_answer(p, "second", "none", 1, "the second");
-    WAIT_UNTIL(is_state(p, "second", "sent"));
-    process_signal(&p->consumer, SIGCONT);
+    overtake(p);
     WAIT_UNTIL(is_state(p, "first", "sent"));
     assert_int_equal(pair_requests(p), 4);
     for (size_t i = 0; i < 4; i++) {

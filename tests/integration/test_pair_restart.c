@@ -1,5 +1,6 @@
 /* The servers die in the middle of the work, or are not there yet when the daemons start. Every row is
  * published in the end and every reply delivered exactly once. */
+#include "flow.h"
 #include "rows.h"
 #include "wire.h"
 
@@ -26,11 +27,6 @@ static void database(struct pair *p, const char *verb)
     sql_forget(p);
 }
 
-static bool are_ready(struct pair *p)
-{
-    return pair_is_ready(&p->publisher, p->publisher_port) && pair_is_ready(&p->consumer, p->consumer_port);
-}
-
 static bool says_not_ready(int port, const char *why)
 {
     struct buf body;
@@ -42,15 +38,8 @@ static bool says_not_ready(int port, const char *why)
 
 static void assert_all_done(struct pair *p, int64_t jobs)
 {
-    WAIT_UNTIL((wire_agent_all(p), job_count(p, "status = 'complete'") == jobs));
-    assert_int_equal(job_count(p, "published_at is null or attempts <> 1"), 0);
-    assert_int_equal(sql_int(p, "select count(*) from agwb.deliveries where state = 'sent'"), jobs);
-    assert_int_equal(sql_int(p, "select count(*) from agwb.deliveries"), jobs);
-    assert_int_equal(pair_sent(p, NULL), jobs);
-    assert_true(pair_sent_once_each(p));
-    WAIT_UNTIL((wire_agent_all(p), wire_count(p, "ag_queue") == 0 && wire_count(p, "wb_queue") == 0));
-    assert_int_equal(wire_count(p, "wb_parked") + wire_count(p, "dlx_webhook") + wire_count(p, "dlx_agent"),
-                     0);
+    flow_finish(p, jobs);
+    assert_int_equal(job_count(p, "attempts <> 1"), 0);
 }
 
 static void test_restart_broker_killed_in_mid_flow(struct pair *p)
@@ -70,7 +59,7 @@ static void test_restart_broker_killed_in_mid_flow(struct pair *p)
                says_not_ready(p->consumer_port, "broker: not connected"));
     assert_int_equal(web_ask(p->publisher_port, "/healthz", NULL, NULL), 200);
     broker("start");
-    WAIT_UNTIL(are_ready(p));
+    WAIT_UNTIL(flow_is_ready(p));
     assert_all_done(p, JOBS);
     assert_true(pair_metric(p->publisher_port, "agwb_reconnects_total{peer=\"broker\"}") >= 1);
 }
@@ -87,7 +76,7 @@ static void test_restart_database_killed_in_mid_flow(struct pair *p)
                says_not_ready(p->consumer_port, "database: not connected"));
     wire_agent_all(p); /* the agent goes on meanwhile */
     database(p, "start");
-    WAIT_UNTIL(are_ready(p));
+    WAIT_UNTIL(flow_is_ready(p));
     assert_all_done(p, JOBS);
 }
 
@@ -108,10 +97,10 @@ static void test_restart_daemons_before_their_servers(struct pair *p)
     assert_int_equal(web_ask(p->consumer_port, "/healthz", NULL, NULL), 200);
     database(p, "start");
     WAIT_UNTIL(log_count(&p->publisher, "database connected", NULL, NULL) == 1);
-    assert_false(are_ready(p));
+    assert_false(flow_is_ready(p));
     assert_int_equal(job_count(p, "status <> 'pending' or attempts > 0"), 0); /* no claim without a broker */
     broker("start");
-    WAIT_UNTIL(are_ready(p));
+    WAIT_UNTIL(flow_is_ready(p));
     assert_all_done(p, 20);
 }
 

@@ -112,6 +112,23 @@ static void test_start_missing_migration(struct pair *p)
     assert_both_refuse(p, NULL, (const char *const[]){"schema_version", "agwb-publisher migrate", NULL});
 }
 
+/* A check that the server cuts off, though the connection stays, is made again. */
+static void test_start_schema_is_locked(struct pair *p)
+{
+    struct db_session *lock = sql_session(p);
+
+    sql_session_run(lock, "begin; lock table agwb.schema_version");
+    pair_set(p, "database.statement_timeout_ms=200");
+    pair_start_publisher(p);
+    pair_start_consumer(p);
+    WAIT_UNTIL(log_count(&p->publisher, "could not check the schema, will try again", NULL, NULL) > 0 &&
+               log_count(&p->consumer, "could not check the schema, will try again", NULL, NULL) > 0);
+    sql_session_run(lock, "rollback");
+    db_session_close(&lock);
+    WAIT_UNTIL(pair_is_ready(&p->publisher, p->publisher_port) &&
+               pair_is_ready(&p->consumer, p->consumer_port));
+}
+
 /* The commands of a migrated database: again is no fault, and a missing part comes back. */
 static void test_start_migrate_again(struct pair *p)
 {
@@ -221,6 +238,7 @@ int main(int argc, char **argv)
         PAIR_TEST(test_start_wrong_database),
         PAIR_TEST(test_start_wrong_database_password),
         PAIR_TEST(test_start_missing_migration),
+        PAIR_TEST(test_start_schema_is_locked),
         PAIR_TEST(test_start_migrate_again),
         PAIR_TEST(test_start_migrate_changed_files),
         PAIR_TEST(test_start_migrate_refused_by_a_constraint),

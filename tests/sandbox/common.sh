@@ -47,6 +47,18 @@ pick_ports() { # count
         NF > 3 { parts = split($2, part, ":"); used[part[parts]] = 1 }'
 }
 
+# Runs a command in $home as the user postgres, if we are root: neither PostgreSQL nor pgbouncer runs as root. $programs is first in
+# its PATH. In a session of its own: a signal to the caller's process group must not reach initdb's backends, which leave shared
+# memory behind when they are killed.
+as_owner() { # command...
+    local become=()
+    [[ $EUID -ne 0 ]] || become=(setpriv --reuid=postgres --regid=postgres --init-groups)
+    (
+        cd "${home:?}" || exit
+        exec setsid --wait "${become[@]}" env -i PATH="${programs:?}:/usr/bin:/bin" LANG=C.UTF-8 AGWB_TEST_DIR="${dir:?}" "$@"
+    )
+}
+
 # Server processes live on after their starter, so they must not hold its pipes open.
 close_inherited_files() {
     local fd

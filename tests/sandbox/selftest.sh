@@ -10,7 +10,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/agwb-selftest.XXXXXX")
 chmod 1777 "$work"
 export TMPDIR=$work
 trap 'rm -rf "$work"' EXIT
-unset AGWB_TEST_AMQP AGWB_TEST_DATABASE_URL AGWB_TEST_DIR
+unset AGWB_TEST_AMQP AGWB_TEST_DATABASE_URL AGWB_TEST_POOLER AGWB_TEST_DIR
 passed=0 failed=0
 
 wait_for() { # seconds command...
@@ -213,6 +213,33 @@ test_broker_crash_and_restart() {
         test "$("$AGWB_TEST_BROKER_CTL" pid)" != "$before"
         env -i "$AGWB_TEST_RABBITMQCTL" -q list_vhosts | grep kept'
 }
+test_pooler_crash_and_restart() {
+    "$sandbox" --no-broker --pooler sh -ec '
+        url=postgresql://postgres@$AGWB_TEST_POOLER/postgres
+        before=$("$AGWB_TEST_POOLER_CTL" pid)
+        test "$(psql -AtXc "select 42" "$url")" = 42
+        "$AGWB_TEST_POOLER_CTL" kill
+        "$AGWB_TEST_POOLER_CTL" kill
+        ! psql -qXc "select 1" "$url"
+        env -i "$AGWB_TEST_POOLER_CTL" start
+        "$AGWB_TEST_POOLER_CTL" start
+        test "$("$AGWB_TEST_POOLER_CTL" pid)" != "$before"
+        exec 5>&1; timeout 20 sh -c "\"\$AGWB_TEST_POOLER_CTL\" restart 5>&1 | cat"
+        test "$(psql -AtXc "select 42" "$url")" = 42'
+}
+test_pooler_port_lost() {
+    "$sandbox" --no-broker bash -c '
+        here=$0 work=$1
+        '"$(declare -f wait_for listen_on)"'
+        . "$here/common.sh"
+        free=$(pick_ports 1)
+        listen_on "$free"
+        AGWB_SANDBOX_PORTS=$free "$here/sandbox" --no-broker --pooler sh -c "echo \$AGWB_TEST_POOLER; psql -AtXc \"select 42\" postgresql://postgres@\$AGWB_TEST_POOLER/postgres" >"$work/mark.port"
+        status=$?
+        kill "$listener"
+        cat "$work/mark.port"
+        [[ $status -eq 0 ]] && ! grep -q "$free" "$work/mark.port"' "$here" "$work"
+}
 test_tools_close_their_output() { # a server that was started by a tool must not keep its caller's pipe open
     "$sandbox" --no-broker sh -ec '"$AGWB_TEST_PG_CTL" restart; exec 5>&1; timeout 20 sh -c "\"\$AGWB_TEST_PG_CTL\" restart 5>&1 | cat"'
 }
@@ -260,6 +287,8 @@ check 'a failed start shows the log' test_failed_start_shows_the_log
 check 'a folder that PostgreSQL cannot enter' test_folder_that_postgres_cannot_enter
 check 'database: crash, start, restart' test_database_crash_and_restart
 check 'broker: kill, start, restart' test_broker_crash_and_restart
+check 'pooler: kill, start, restart' test_pooler_crash_and_restart
+check 'pooler port lost' test_pooler_port_lost
 check 'tools close their output' test_tools_close_their_output
 check 'a database that was killed' test_ended_after_a_crash
 check 'servers that are stopped by SIGSTOP' test_ended_while_stopped
