@@ -89,6 +89,9 @@ static void test_burst_outlives_the_publisher(struct pair *p)
     write_text(p, "a", 1, "one");
     WAIT_UNTIL(job_count(p, "status = 'pending'") == 1);
     process_kill(&p->publisher);
+    WAIT_UNTIL(sql_int(p, "select count(*) from pg_stat_activity where datname = current_database() and "
+                          "application_name like 'agwb-publisher%%'") ==
+               0); /* no claim of the dead takes the next */
     write_text(p, "b", 1, "two");
     pair_start_publisher_ready(p);
     wire_take(p, "ag_queue", &m);
