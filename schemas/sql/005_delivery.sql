@@ -280,7 +280,8 @@ begin
         on conflict on constraint deliveries_pkey do nothing
         returning 1
     ), answered as (
-        -- the real answer is here: an apology that has not left is not needed any more
+        -- The real answer is here: an apology that has not left is not needed any more. One of which something has arrived, as a receipt may just have
+        -- proven, goes on: whether anything of it is left is the attempt's to find out.
         update agwb.deliveries f
         set state = 'cancelled', reason = 'a real reply came first', settled_at = clock_timestamp()
         where f.message_id = any (array(
@@ -289,7 +290,7 @@ begin
                 -- not "=", or an index of all fallbacks, or of all that is ready, would be read
                 cross join lateral (select d.message_id from agwb.deliveries d
                                     where d.job_id = j.job_id and d.kind is not distinct from 'fallback'
-                                      and d.state is not distinct from 'ready' limit 1) o
+                                      and d.state is not distinct from 'ready' and d.parts_sent = 0 limit 1) o
                 where j.is_new and j.fault is null and j.job_id is not null))
           and f.state is not distinct from 'ready'
         returning f.lane

@@ -69,6 +69,10 @@ revoke all on function agwb.receive_webhook(text, text, jsonb, text) from public
 -- Claims the oldest pending rows for p_owner: up to p_limit of them and about p_max_bytes together. A row that somebody claimed and did not finish comes
 -- alone, so that one that kills its reader takes nobody along, and with a `fault` once it has done so often enough. A body beyond p_max_body is
 -- not handed out: a fault too. The caller ends rows with a fault by record_inbox().
+--
+-- Whose row it is can be told only when it is read, and what a contact wrote is to be stored as it came. So one owner at a time has rows in hand, and comes
+-- again for what is left; to the others there is nothing to claim meanwhile. record_inbox() is one at a time anyway. An owner that does not
+-- end its rows for 5 s may be dead: it holds the others up no longer, and what it has comes behind theirs.
 create or replace function agwb.claim_inbox(p_owner text, p_limit integer, p_lease_ms bigint, p_max_body bigint, p_max_bytes bigint)
 returns table (id uuid, provider text, account text, headers text, body text, fault text)
 language plpgsql
@@ -76,8 +80,22 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
-    v_now timestamptz := clock_timestamp();
+    v_now timestamptz;
+    v_fresh timestamptz; -- what is leased until then or longer was claimed within 5 s
 begin
+    perform pg_advisory_xact_lock(hashtextextended('agwb.claim_inbox', 0)); -- whose claim was before ours is seen
+    v_now := clock_timestamp();
+    v_fresh := v_now + greatest(p_lease_ms - 5000, 0) * interval '1 millisecond';
+    if exists (
+        select 1
+        from (select i.lease_owner, i.lease_until from webhook_inbox i
+              where i.status = 'pending' and (i.lease_until is null or i.lease_until <= v_now or i.lease_until >= v_fresh)
+              order by i.received_at limit p_limit) x -- what is in hand is among the oldest
+        where x.lease_until > v_now and x.lease_owner is distinct from p_owner)
+    then
+        return;
+    end if;
+
     return query
     with due as materialized (
         select i.id, i.received_at, coalesce(i.attempts, 0) as attempts, coalesce(octet_length(i.body), 0) as bytes

@@ -46,6 +46,14 @@ void sql_session_run(struct db_session *s, const char *sql)
         fail_msg("%s: %s", sql, e.text);
 }
 
+bool sql_is_waiting(struct pair *p, const char *function)
+{
+    return sql_int(p,
+                   "select count(*) from pg_stat_activity where datname = current_database() and "
+                   "wait_event_type = 'Lock' and query like '%%%%%s%%%%'",
+                   function) > 0;
+}
+
 void sql_forget(struct pair *p)
 {
     db_session_close(&p->db);

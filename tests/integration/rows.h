@@ -21,6 +21,8 @@ void sql_forget(struct pair *p);
 /* Another session on the test's database, for locks; the caller closes it. */
 struct db_session *sql_session(struct pair *p);
 void sql_session_run(struct db_session *s, const char *sql);
+/* Whether a program's call of this function waits for a lock. */
+bool sql_is_waiting(struct pair *p, const char *function);
 
 /* test.job(): the job's id; lives as sql_text's. */
 const char *job_add(struct pair *p, int contact, const char *text);

@@ -119,6 +119,74 @@ static void test_fallback_cancelled_by_a_real_answer(struct pair *p)
     WAIT_UNTIL(strcmp(job_is(p, job), "complete: ") == 0); /* failed became complete */
 }
 
+/* The apology's first message is in doubt when the real answer comes, and its receipt is first by a moment:
+ * proven and answered, before a claim can look what is left of it. */
+static void prove_while_answered(struct pair *p, const char *job, const char *account)
+{
+    struct db_session *s = sql_session(p);
+    char receipt[512];
+
+    WAIT_UNTIL(deliveries(p, "kind = 'fallback' and state = 'uncertain'") == 1);
+    snprintf(receipt, sizeof receipt,
+             "select agwb.add_receipts(jsonb_build_array(jsonb_build_object('provider', 'any', 'account', "
+             "'%s', 'externalId', 'r-1', 'status', 'DELIVERED', 'ourId', message_id))) from agwb.deliveries; "
+             "select agwb.apply_receipts(10); commit",
+             account);
+    sql_session_run(s, "begin; select 1 from ai_response_queue for update");
+    wire_answer(p, "real", job, 1, "the answer");
+    WAIT_UNTIL(sql_is_waiting(p, "accept_replies")); /* which no claim overtakes */
+    sql_session_run(s, receipt);
+    db_session_close(&s);
+    WAIT_UNTIL(deliveries(p, "message_id = 'real' and state = 'sent'") == 1);
+}
+
+/* What the customer has is not cancelled: it is in the history, and counts. */
+static void test_fallback_proven_as_the_real_answer_comes(struct pair *p)
+{
+    const char *job = asked(p, 1);
+
+    p->timeout_ms = 300;
+    pair_start_consumer_ready(p);
+    pair_script(p, "{\"rules\":[{\"times\":1,\"action\":{\"fault\":\"hang\"}}]}");
+    kill_request(p, job);
+    prove_while_answered(p, job, "wa");
+    assert_string_equal(
+        sql_text(p, "select state || coalesce(reason, '') from agwb.deliveries where kind = 'fallback'"),
+        "sent");
+    assert_int_equal(sql_int(p, "select count(*) from messages where sender_type = 'ai' and external_id = "
+                                "'r-1' and delivery_status = 'DELIVERED'"),
+                     1);
+    assert_int_equal(sql_int(p, "select count(*) from usage_logs"), 2);
+    assert_int_equal(pair_requests(p), 2);
+    assert_int_equal(pair_sent(p, APOLOGY), 1);
+    assert_string_equal(job_is(p, job), "complete: ");
+}
+
+#define HALF "Something went wrong on our side, and so there will be no answer for some time. We are sorry."
+
+/* An apology of several messages of which the first has arrived: the rest follows, then the answer. */
+static void test_fallback_begun_as_the_real_answer_comes(struct pair *p)
+{
+    const char *job = asked(p, 1);
+
+    sql_run(p, "update conversations set channel_type = 'sms'");
+    pair_account(p,
+                 "name = \"short\"; provider = \"sms_gateway\"; channel = \"sms\"; default = true; token = "
+                 "\"test-token\"; options = { max_segments = 1; };");
+    pair_set(p, "consumer.fallback_text=" HALF "\n\n" HALF);
+    p->timeout_ms = 300;
+    pair_start_consumer_ready(p);
+    pair_script(p, "{\"rules\":[{\"times\":1,\"action\":{\"fault\":\"hang\"}}]}");
+    kill_request(p, job);
+    prove_while_answered(p, job, "short");
+    assert_int_equal(deliveries(p, "kind = 'fallback' and state = 'sent' and parts_sent = 2"), 1);
+    assert_int_equal(pair_sent(p, HALF), 2);
+    assert_int_equal(pair_requests(p), 3);
+    assert_int_equal(sql_int(p, "select count(*) from agwb.deliveries f join agwb.deliveries r on "
+                                "r.kind = 'reply' and f.kind = 'fallback' and r.settled_at >= f.settled_at"),
+                     1);
+}
+
 static void test_fallback_for_an_agents_error(struct pair *p)
 {
     const char *job = asked(p, 1);
@@ -436,6 +504,8 @@ int main(int argc, char **argv)
         PAIR_TEST(test_fallback_once_per_contact_and_window),
         PAIR_TEST(test_fallback_never_beside_a_real_answer),
         PAIR_TEST(test_fallback_cancelled_by_a_real_answer),
+        PAIR_TEST(test_fallback_proven_as_the_real_answer_comes),
+        PAIR_TEST(test_fallback_begun_as_the_real_answer_comes),
         PAIR_TEST(test_fallback_for_an_agents_error),
         PAIR_TEST(test_fallback_for_a_partial_reply_without_text),
         PAIR_TEST(test_fallback_incomplete_replies_by_policy),

@@ -89,6 +89,9 @@ static void test_burst_outlives_the_publisher(struct pair *p)
     write_text(p, "a", 1, "one");
     WAIT_UNTIL(job_count(p, "status = 'pending'") == 1);
     process_kill(&p->publisher);
+    WAIT_UNTIL(sql_int(p, "select count(*) from pg_stat_activity where datname = current_database() and "
+                          "application_name like 'agwb-publisher%%'") ==
+               0); /* no claim of the dead takes the next */
     write_text(p, "b", 1, "two");
     pair_start_publisher_ready(p);
     wire_take(p, "ag_queue", &m);
@@ -296,6 +299,71 @@ static void test_inbox_record_is_fenced(struct pair *p)
     assert_int_equal(hook_count(p, "status = 'pending' and lease_owner = 'quick'"), 1);
 }
 
+/* --- two publishers and one contact --- */
+
+static int64_t claim(struct pair *p, const char *owner, int limit, int lease_ms)
+{
+    return sql_int(p, "select count(*) from agwb.claim_inbox('%s', %d, %d, 1000, 100000)", owner, limit,
+                   lease_ms);
+}
+
+/* What the first one has in hand may be the same contact's, and is older. Its lease is longer than the
+ * other's: it counts as fresh for as long as the test takes. */
+static void test_inbox_claims_one_after_the_other(struct pair *p)
+{
+    write_text(p, "a", 1, "one");
+    write_text(p, "b", 1, "two");
+    write_text(p, "c", 1, "three");
+    assert_int_equal(claim(p, "first", 1, 600000), 1);
+    assert_int_equal(claim(p, "second", 100, 60000), 0);
+    assert_int_equal(claim(p, "first", 1, 600000), 1); /* beside a row that it could not even record */
+    sql_run(
+        p, "select agwb.record_inbox('first', array_agg(id), '{ignored,ignored}', '{x,x}', '[]', '[]', 0, 0) "
+           "from webhook_inbox where lease_owner is not null");
+    assert_int_equal(claim(p, "second", 100, 60000), 1);
+}
+
+/* The dead are waited for for 5 s, not to the end of their lease. */
+static void test_inbox_claims_beside_a_dead_one(struct pair *p)
+{
+    write_text(p, "a", 1, "one");
+    write_text(p, "b", 2, "two");
+    assert_int_equal(claim(p, "dead", 1, 60000), 1);
+    sql_run(p, "update webhook_inbox set lease_until = now() + interval '55 s' where lease_owner = 'dead'");
+    assert_int_equal(claim(p, "alive", 100, 60000), 1);
+    assert_int_equal(hook_count(p, "lease_owner = 'alive' and body like '%%two%%'"), 1);
+}
+
+/* The other publisher is just claiming the first row, and slow with it: the second one is stored and asked
+ * behind it, by whoever it is. */
+static void test_inbox_two_publishers_keep_the_order(struct pair *p)
+{
+    struct db_session *other = sql_session(p);
+    struct wire_message m;
+
+    write_text(p, "a", 1, "one");
+    write_text(p, "b", 1, "two");
+    sql_session_run(other, "begin; select agwb.claim_inbox('other', 1, 600000, 1000, 100000)");
+    pair_start_publisher_ready(p);
+    WAIT_UNTIL(sql_is_waiting(p, "claim_inbox") || hook_count(p, "status = 'done'") > 0);
+    sql_session_run(other, "commit");
+    sql_session_run(other,
+                    "select agwb.record_inbox('other', array[i.id], '{done}', '{NULL}', "
+                    "json_build_array(json_build_object("
+                    "'row', i.id, 'externalId', 'a', 'provider', 'generic', 'workspaces', '[]'::json, "
+                    "'channel', 'whatsapp', "
+                    "'number', '+12025550101', 'text', 'one', 'contentType', 'text'))::text, '[]', 0, 0) "
+                    "from webhook_inbox i where i.lease_owner = 'other'");
+    db_session_close(&other);
+    wire_take(p, "ag_queue", &m);
+    assert_string_equal(wire_text(&m, "message.text"), "one");
+    wire_free(&m);
+    wire_take(p, "ag_queue", &m);
+    assert_string_equal(wire_text(&m, "message.text"), "two");
+    assert_int_equal(json_count(json_path(json_root(m.json), "context.conversationHistory")), 1);
+    wire_free(&m);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -305,6 +373,8 @@ int main(int argc, char **argv)
         PAIR_TEST(test_inbox_bad_signature_goes_no_further), PAIR_TEST(test_inbox_poison_row_fails_alone),
         PAIR_TEST(test_inbox_outlives_the_publisher),        PAIR_TEST(test_inbox_outlives_the_connection),
         PAIR_TEST(test_inbox_gives_up_a_row_that_kills),     PAIR_TEST(test_inbox_record_is_fenced),
+        PAIR_TEST(test_inbox_claims_one_after_the_other),    PAIR_TEST(test_inbox_claims_beside_a_dead_one),
+        PAIR_TEST(test_inbox_two_publishers_keep_the_order),
     };
     pair_options(argc, argv);
     return cmocka_run_group_tests(tests, pair_open_group, pair_close_group);

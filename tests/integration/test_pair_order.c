@@ -16,12 +16,6 @@ static bool is_state(struct pair *p, const char *id, const char *state)
     return strcmp(sql_text(p, "select state from agwb.deliveries where message_id = '%s'", id), state) == 0;
 }
 
-static bool is_accept_waiting(struct pair *p)
-{
-    return sql_int(p, "select count(*) from pg_stat_activity where datname = current_database() and "
-                      "wait_event_type = 'Lock' and query like '%%accept_replies%%'") > 0;
-}
-
 static void start(struct pair *p)
 {
     p->timeout_ms = 1000;
@@ -49,7 +43,7 @@ static void freeze_with_claim(struct pair *p, const char *id, const char *text)
 
     sql_session_run(lock, "begin; select 1 from ai_response_queue for update");
     wire_answer(p, id, job, 1, text);
-    WAIT_UNTIL(is_accept_waiting(p));
+    WAIT_UNTIL(sql_is_waiting(p, "accept_replies"));
     freeze(p);
     sql_session_run(lock, "rollback");
     db_session_close(&lock);

@@ -376,20 +376,13 @@ static struct db_session *hold_ledger(struct pair *p)
     return s;
 }
 
-static bool is_accept_waiting(struct pair *p)
-{
-    return sql_int(p, "select count(*) from pg_stat_activity where datname = current_database() and "
-                      "wait_event_type = 'Lock' "
-                      "and query like '%%accept_replies%%'") > 0;
-}
-
 static void test_reply_redelivered_after_lost_connection(struct pair *p)
 {
     pair_start_consumer_ready(p);
     struct db_session *lock = hold_ledger(p);
     wire_answer(p, "again-1", "none", 1, "first");
     wire_answer(p, "again-2", "none", 2, "second");
-    WAIT_UNTIL(is_accept_waiting(p));
+    WAIT_UNTIL(sql_is_waiting(p, "accept_replies"));
     wire_forget(p);
     sandbox_run("AGWB_TEST_RABBITMQCTL",
                 (const char *const[]){"close_all_connections", "-p", p->vhost, "test", NULL});
@@ -413,7 +406,7 @@ static void test_reply_consumer_killed_before_the_ack(struct pair *p)
     struct db_session *lock = hold_ledger(p);
     wire_answer(p, "killed-1", "none", 1, "first");
     wire_answer(p, "killed-2", "none", 2, "second");
-    WAIT_UNTIL(is_accept_waiting(p));
+    WAIT_UNTIL(sql_is_waiting(p, "accept_replies"));
     process_kill(&p->consumer);
     sql_session_run(lock, "rollback");
     db_session_close(&lock);
@@ -533,7 +526,7 @@ static void test_reply_claimer_killed_before_the_answer(struct pair *p)
     const char *job = job_add(p, 1, "a question");
     struct db_session *lock = hold_job(p, job);
     wire_answer(p, "killed", job, 1, "never left");
-    WAIT_UNTIL(is_accept_waiting(p));
+    WAIT_UNTIL(sql_is_waiting(p, "accept_replies"));
     process_kill(&p->consumer);
     sql_session_run(lock, "rollback");
     db_session_close(&lock);
@@ -551,7 +544,7 @@ static void test_reply_claimed_for_an_answer_that_was_lost(struct pair *p)
     const char *job = job_add(p, 1, "a question");
     struct db_session *lock = hold_job(p, job);
     wire_answer(p, "unheard", job, 1, "sent once");
-    WAIT_UNTIL(is_accept_waiting(p));
+    WAIT_UNTIL(sql_is_waiting(p, "accept_replies"));
     sql_run(p, "select pg_terminate_backend(pid) from pg_stat_activity where query like '%%accept_replies%%' "
                "and datname = current_database() and pid <> pg_backend_pid()");
     sql_session_run(lock, "rollback");
@@ -583,7 +576,7 @@ static void test_reply_poison_is_singled_out(struct pair *p)
         snprintf(text, sizeof text, "text %d", i);
         wire_answer(p, id, "none", i, text);
     }
-    WAIT_UNTIL(is_accept_waiting(p) && wire_count(p, "wb_queue") == 0);
+    WAIT_UNTIL(sql_is_waiting(p, "accept_replies") && wire_count(p, "wb_queue") == 0);
     sql_session_run(lock, "rollback");
     db_session_close(&lock);
     WAIT_UNTIL(sql_int(p, "select count(*) from agwb.deliveries where state = 'sent'") == REPLIES - 2);
