@@ -32,7 +32,7 @@ struct receive {
     struct arrival *head, *tail;
     size_t waiting, count;
     uint64_t acked;
-    bool done_any; /* some are done and not acked */
+    size_t done; /* of them, and not acked */
     struct arrival *batch[BATCH_MAX];
     size_t batch_count; /* > 0: an accept is under way */
     size_t batch_limit; /* halved when a batch has a row at fault, until it stands alone */
@@ -90,12 +90,15 @@ bool receive_is_idle(const struct receive *r)
 
 /* --- arriving --- */
 
+static void set_done(struct arrival *a)
+{
+    a->state = ARRIVAL_DONE;
+    a->owner->done++;
+}
+
 static void on_parked(void *arg)
 {
-    struct arrival *a = arg;
-
-    a->state = ARRIVAL_DONE;
-    a->owner->done_any = true;
+    set_done(arg);
 }
 
 static void park(struct receive *r, struct arrival *a, enum parking_reason reason, const char *text)
@@ -244,8 +247,7 @@ static void on_request_failed(void *arg, enum ledger_fail_result result)
     struct arrival *a = arg;
 
     (void)result;
-    a->state = ARRIVAL_DONE;
-    a->owner->done_any = true;
+    set_done(a);
 }
 
 /* Whole characters only: PostgreSQL refuses halves. */
@@ -314,8 +316,7 @@ static void finish(struct receive *r, struct arrival *a, const struct ledger_acc
         fail_request(r, a);
         return;
     }
-    a->state = ARRIVAL_DONE;
-    r->done_any = true;
+    set_done(a);
 }
 
 static void batch_back_to_waiting(struct receive *r)
@@ -478,6 +479,14 @@ static void start_batch(struct receive *r)
 
 /* --- acking --- */
 
+static void forget_acked(struct receive *r, struct arrival *a)
+{
+    r->count--;
+    r->done--;
+    r->acked++;
+    arrival_free(a);
+}
+
 static void ack_front(struct receive *r)
 {
     uint64_t epoch = 0, tag = 0;
@@ -489,9 +498,7 @@ static void ack_front(struct receive *r)
         epoch = a->epoch;
         tag = a->tag;
         r->head = a->next;
-        r->count--;
-        r->acked++;
-        arrival_free(a);
+        forget_acked(r, a);
     }
     if (!r->head)
         r->tail = NULL;
@@ -508,9 +515,7 @@ static void ack_rest(struct receive *r)
         if (a->state == ARRIVAL_DONE) {
             broker_ack(r->deps.broker, a->epoch, a->tag, false);
             *link = a->next;
-            r->count--;
-            r->acked++;
-            arrival_free(a);
+            forget_acked(r, a);
         } else {
             r->tail = a;
             link = &a->next;
@@ -520,10 +525,10 @@ static void ack_rest(struct receive *r)
 
 void receive_turn(struct receive *r)
 {
-    if (r->done_any) {
-        r->done_any = false;
+    if (r->done > 0) {
         ack_front(r);
-        ack_rest(r);
+        if (r->done > 0)
+            ack_rest(r);
         CRASH_POINT("consumer-acked");
     }
     if (r->waiting > 0 && r->batch_count == 0 && ledger_can_accept(r->deps.ledger) &&
