@@ -11,6 +11,7 @@
 enum {
     IDLE_TRANSFERS = 256,      /* kept for reuse */
     IDLE_BUFFER_BYTES = 16384, /* what a kept one may hold on to */
+    SHARD_TRANSFERS = 64,      /* before the next shard is used */
 };
 
 /* --- transfers --- */
@@ -94,14 +95,15 @@ static void destroy(struct http *h)
     http_mails_drop(h);
     while ((t = LIST_FIRST(&h->active)) != NULL) {
         LIST_REMOVE(t, link);
-        curl_multi_remove_handle(h->driver.multi, t->easy);
+        curl_multi_remove_handle(t->shard->driver.multi, t->easy);
         transfer_free(t);
     }
     while ((t = LIST_FIRST(&h->idle)) != NULL) {
         LIST_REMOVE(t, link);
         transfer_free(t);
     }
-    driver_fini(&h->driver);
+    for (size_t i = 0; i < HTTP_SHARDS; i++)
+        driver_fini(&h->shards[i].driver);
     free(h->user_agent);
     free(h);
     curl_global_cleanup();
@@ -129,7 +131,8 @@ static bool finish(struct transfer *t, CURLcode rc)
     struct http *h = t->http;
     loop_timer_stop(t->deadline);
     LIST_REMOVE(t, link);
-    curl_multi_remove_handle(h->driver.multi, t->easy);
+    curl_multi_remove_handle(t->shard->driver.multi, t->easy);
+    t->shard->active--;
     struct http_result r = http_result_of(t, rc);
     http_report(h, t->done, t->arg, &r);
     transfer_put(t);
@@ -138,9 +141,9 @@ static bool finish(struct transfer *t, CURLcode rc)
 
 static void on_progress(void *arg)
 {
-    struct http *h = arg;
+    struct shard *shard = arg;
     int left;
-    for (CURLMsg *m; (m = curl_multi_info_read(h->driver.multi, &left)) != NULL;) {
+    for (CURLMsg *m; (m = curl_multi_info_read(shard->driver.multi, &left)) != NULL;) {
         struct transfer *t = NULL;
         curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &t);
         if (!finish(t, m->data.result))
@@ -167,8 +170,12 @@ struct http *http_new(struct loop *l, const char *user_agent)
     LIST_INIT(&h->active);
     LIST_INIT(&h->idle);
     LIST_INIT(&h->mails);
-    driver_init(&h->driver, l, on_progress, h);
-    h->driver.written = http_request_push;
+    for (size_t i = 0; i < HTTP_SHARDS; i++) {
+        struct shard *s = &h->shards[i];
+        s->http = h;
+        driver_init(&s->driver, l, on_progress, s);
+        s->driver.written = http_request_push;
+    }
     return h;
 }
 
@@ -188,6 +195,16 @@ size_t http_in_flight(const struct http *h)
     return h->active_count;
 }
 
+/* The first that has room, so that connections are used again as soon as they are free; else the emptiest. */
+static struct shard *shard_for(struct http *h)
+{
+    struct shard *best = &h->shards[0];
+    for (size_t i = 0; i < HTTP_SHARDS && best->active >= SHARD_TRANSFERS; i++)
+        if (h->shards[i].active < best->active)
+            best = &h->shards[i];
+    return best;
+}
+
 int http_send(struct http *h, const struct http_request *r, http_done_fn *done, void *arg, struct err *e)
 {
     if (r->mail != NULL)
@@ -195,13 +212,14 @@ int http_send(struct http *h, const struct http_request *r, http_done_fn *done, 
     if (http_request_check(r, e) != 0)
         return -1;
     struct transfer *t = transfer_get(h);
+    t->shard = shard_for(h);
     t->done = done;
     t->arg = arg;
     t->started_us = clock_mono_us();
     t->first_byte_us = 0;
     t->leaves_before_ms = http_leaves_before_ms(r);
     http_request_set(t, r);
-    CURLMcode rc = curl_multi_add_handle(h->driver.multi, t->easy);
+    CURLMcode rc = curl_multi_add_handle(t->shard->driver.multi, t->easy);
     if (rc == CURLM_OUT_OF_MEMORY)
         abort_oom(0);
     if (rc != CURLM_OK) {
@@ -211,5 +229,6 @@ int http_send(struct http *h, const struct http_request *r, http_done_fn *done, 
     loop_timer_start(t->deadline, r->timeout_ms);
     LIST_INSERT_HEAD(&h->active, t, link);
     h->active_count++;
+    t->shard->active++;
     return 0;
 }

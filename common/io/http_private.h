@@ -37,9 +37,20 @@ int driver_close(void *driver, curl_socket_t fd);
 void driver_fini(struct driver *d);
 
 /* --- http.c --- */
+enum { HTTP_SHARDS = 8 };
+
+/* For each request libcurl looks through all connections of a multi handle to the same server. So there are
+ * several, and each takes its share of what is under way. */
+struct shard {
+    struct http *http;
+    struct driver driver;
+    size_t active; /* transfers */
+};
+
 struct transfer {              /* an HTTP request */
     LIST_ENTRY(transfer) link; /* of http.active or http.idle */
     struct http *http;
+    struct shard *shard; /* while active */
     CURL *easy;
     struct loop_timer *deadline;
     struct curl_slist *headers;
@@ -61,7 +72,7 @@ LIST_HEAD(mails, mail);
 
 struct http {
     struct loop *loop;
-    struct driver driver;
+    struct shard shards[HTTP_SHARDS];
     char *user_agent;
     struct transfers active, idle;
     struct mails mails;

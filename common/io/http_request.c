@@ -61,7 +61,7 @@ static curl_socket_t on_socket_opened(void *arg, curlsocktype purpose, struct cu
         t->blocked = true;
         return CURL_SOCKET_BAD;
     }
-    curl_socket_t fd = driver_open(&t->http->driver, a);
+    curl_socket_t fd = driver_open(&t->shard->driver, a);
     if (fd != CURL_SOCKET_BAD && t->is_plain)
         set_cork(fd, 1);
     return fd;
@@ -232,7 +232,7 @@ static void set_callbacks(struct transfer *t)
     curl_easy_setopt(t->easy, CURLOPT_OPENSOCKETFUNCTION, on_socket_opened);
     curl_easy_setopt(t->easy, CURLOPT_OPENSOCKETDATA, t);
     curl_easy_setopt(t->easy, CURLOPT_CLOSESOCKETFUNCTION, driver_close);
-    curl_easy_setopt(t->easy, CURLOPT_CLOSESOCKETDATA, &t->http->driver);
+    curl_easy_setopt(t->easy, CURLOPT_CLOSESOCKETDATA, &t->shard->driver);
 }
 
 void http_request_set(struct transfer *t, const struct http_request *r)
