@@ -11,9 +11,11 @@
 #include "base/crash.h"
 #include "base/log.h"
 #include "consumer/attempt.h"
+#include "consumer/claimed.h"
 #include "domain/families.h"
 
 enum { SETTLE_BATCH = 200, RETRY_MS = 500, CALL_INTERVAL_MS = 200 };
+enum { AHEAD_PART = 8 }; /* of the slots: what is claimed ahead is uncertain, too, when we are killed */
 
 /* An ended attempt that the ledger does not know of yet. */
 struct ended {
@@ -41,7 +43,10 @@ struct dispatch {
     bool releasing;         /* the lost or the late ones are being given back; no claim before that is done */
     size_t releasing_count; /* the first late ones are in that statement; 0 = the lost ones */
     size_t running;         /* attempts */
-    struct ended *head, *tail; /* ended, oldest first */
+    struct claimed_queue claimed; /* wait for a slot */
+    size_t ahead;                 /* how many may: as many attempts as ended during the last acceptance */
+    size_t ends;                  /* attempts that ended during this one */
+    struct ended *head, *tail;    /* ended, oldest first */
     size_t ended_count;
     size_t settling; /* the first ones are in the statement under way */
     size_t settle_limit;
@@ -92,6 +97,7 @@ struct dispatch *dispatch_new(const struct dispatch_deps *deps)
                                         .on_end = on_attempt_end,
                                         .on_late = on_attempt_late,
                                         .arg = d};
+    claimed_init(&d->claimed);
     d->settle_limit = SETTLE_BATCH;
     d->due_timer = loop_timer_new(deps->loop, on_due, d);
     d->sweep_timer = loop_timer_new(deps->loop, on_sweep_timer, d);
@@ -114,6 +120,7 @@ void dispatch_free(struct dispatch **d)
 {
     if (!*d)
         return;
+    claimed_fini(&(*d)->claimed);
     drop_ended(*d, (*d)->ended_count);
     free((*d)->late);
     attempts_free(&(*d)->open_attempts);
@@ -132,13 +139,6 @@ void dispatch_open(struct dispatch *d)
     on_sweep_timer(d);
 }
 
-void dispatch_close(struct dispatch *d)
-{
-    d->open = false;
-    loop_timer_stop(d->due_timer);
-    loop_timer_stop(d->sweep_timer);
-}
-
 void dispatch_wake(struct dispatch *d)
 {
     d->wanted = true;
@@ -151,8 +151,8 @@ static bool has_unstarted(const struct dispatch *d)
 
 bool dispatch_is_idle(const struct dispatch *d)
 {
-    return d->running == 0 && d->ended_count == 0 && !d->claiming && !d->sweeping && !d->releasing &&
-           !has_unstarted(d);
+    return d->running == 0 && d->claimed.count == 0 && d->ended_count == 0 && !d->claiming && !d->sweeping &&
+           !d->releasing && !has_unstarted(d);
 }
 
 size_t dispatch_in_flight(const struct dispatch *d)
@@ -189,18 +189,37 @@ static void on_attempt_end(void *arg, const struct settlement *s)
     struct dispatch *d = arg;
 
     d->running--;
+    d->ends++;
     add_ended(d, s);
 }
 
-static void add_late(struct dispatch *d, const struct settlement *s)
+static void add_late(struct dispatch *d, const char *message_id, int32_t fence)
 {
     struct ledger_unstarted *late;
 
-    log_warn("claim came too late for an attempt, given back", log_str("messageId", s->message_id));
     d->late = xrealloc(d->late, d->late_count + 1, sizeof *d->late);
     late = &d->late[d->late_count++];
-    late->fence = s->fence;
-    str_copy(late->message_id, sizeof late->message_id, s->message_id);
+    late->fence = fence;
+    str_copy(late->message_id, sizeof late->message_id, message_id);
+}
+
+static void give_back(struct dispatch *d, const struct settlement *s)
+{
+    log_warn("claim came too late for an attempt, given back", log_str("messageId", s->message_id));
+    add_late(d, s->message_id, s->fence);
+}
+
+void dispatch_close(struct dispatch *d)
+{
+    struct claimed *c;
+
+    d->open = false;
+    loop_timer_stop(d->due_timer);
+    loop_timer_stop(d->sweep_timer);
+    while ((c = claimed_take(&d->claimed))) {
+        add_late(d, c->claim.message_id, c->claim.fence);
+        claimed_free(c);
+    }
 }
 
 static void on_attempt_late(void *arg, const struct settlement *s)
@@ -208,15 +227,20 @@ static void on_attempt_late(void *arg, const struct settlement *s)
     struct dispatch *d = arg;
 
     d->running--;
-    add_late(d, s);
+    give_back(d, s);
 }
 
-static void start_attempt(struct dispatch *d, const struct ledger_claim *claim, double claim_ms)
+static int64_t lease_ends_ms(const struct dispatch *d)
 {
-    int64_t lease_ends_ms = d->claim_boot_ms + d->deps.config->consumer.lease_ms;
+    return d->claim_boot_ms + d->deps.config->consumer.lease_ms;
+}
+
+static void start_attempt(struct dispatch *d, const struct ledger_claim *claim, int64_t ends_ms,
+                          double claim_ms)
+{
     struct settlement s;
 
-    switch (attempt_start(&d->attempts, claim, lease_ends_ms, claim_ms, &s)) {
+    switch (attempt_start(&d->attempts, claim, ends_ms, claim_ms, &s)) {
     case ATTEMPT_RUNS:
         d->running++;
         break;
@@ -224,8 +248,22 @@ static void start_attempt(struct dispatch *d, const struct ledger_claim *claim, 
         add_ended(d, &s);
         break;
     case ATTEMPT_LATE:
-        add_late(d, &s);
+        give_back(d, &s);
         break;
+    }
+}
+
+static size_t slots(const struct dispatch *d)
+{
+    return (size_t)d->deps.config->consumer.max_in_flight;
+}
+
+static void start_claimed(struct dispatch *d)
+{
+    while (d->running < slots(d) && d->claimed.count > 0) {
+        struct claimed *c = claimed_take(&d->claimed);
+        start_attempt(d, &c->claim, c->lease_ends_ms, c->claim_ms);
+        claimed_free(c);
     }
 }
 
@@ -301,7 +339,7 @@ static void on_claimed(void *arg, const struct ledger_claim *claims, size_t coun
     if (count > 0)
         CRASH_POINT("consumer-claimed");
     for (size_t i = 0; i < count; i++)
-        start_attempt(d, &claims[i], claim_ms);
+        start_attempt(d, &claims[i], lease_ends_ms(d), claim_ms);
     plan_wake(d, wait->next_due_ms);
     if (count == d->asked || wait->cancelled > 0 || probing)
         d->wanted = true;
@@ -312,11 +350,11 @@ static void on_claimed(void *arg, const struct ledger_claim *claims, size_t coun
 
 /* Ended attempts hold their lanes until they are settled; a ledger that lags must not be asked for ever
  * more. */
-static size_t free_slots(const struct dispatch *d)
+static size_t free_slots(const struct dispatch *d, size_t ahead)
 {
-    size_t limit = (size_t)d->deps.config->consumer.max_in_flight;
+    size_t limit = slots(d) + ahead, taken = d->running + d->claimed.count;
 
-    return d->running >= limit || d->ended_count >= limit + SETTLE_BATCH ? 0 : limit - d->running;
+    return taken >= limit || d->ended_count >= slots(d) + SETTLE_BATCH ? 0 : limit - taken;
 }
 
 static void begin_claim(struct dispatch *d, struct ledger_ask *ask)
@@ -330,14 +368,14 @@ static void claim(struct dispatch *d)
 {
     const char *down[CONFIG_MAX_ACCOUNTS];
     struct ledger_ask ask = {.skip = down};
-    size_t slots = free_slots(d);
+    size_t room = free_slots(d, 0);
 
-    if (slots == 0 || d->lent > 0)
+    if (room == 0 || d->lent > 0)
         return;
     d->probing = circuits_take_probe(d->circuits, loop_now_ms(d->deps.loop));
     begin_claim(d, &ask);
     ask.only = d->probing;
-    ask.slots = d->probing ? 1 : slots;
+    ask.slots = d->probing ? 1 : room;
     ask.skip_count = d->probing ? 0 : circuits_down(d->circuits, down, CONFIG_MAX_ACCOUNTS);
     d->asked = ask.slots;
     if (ledger_claim(d->deps.ledger, &ask, on_claimed, d) == 0) {
@@ -359,9 +397,10 @@ static bool may_claim(const struct dispatch *d)
 int dispatch_lend(struct dispatch *d, struct ledger_ask *ask, const char **skip, bool may_wait)
 {
     ask->slots = 0;
+    d->ends = 0;
     if (!may_claim(d))
         return 0;
-    ask->slots = free_slots(d);
+    ask->slots = free_slots(d, may_wait ? d->ahead : 0);
     if (ask->slots == 0)
         return may_wait ? -1 : 0;
     if (d->claiming || d->wanted)
@@ -372,10 +411,15 @@ int dispatch_lend(struct dispatch *d, struct ledger_ask *ask, const char **skip,
     return 0;
 }
 
-void dispatch_start_lent(struct dispatch *d, const struct ledger_claim *claim)
+void dispatch_start_lent(struct dispatch *d, const struct ledger_claim *claim, struct arena **arena)
 {
+    double claim_ms = (double)(clock_mono_us() - d->claim_us) / 1000.0;
+
     d->lent--;
-    start_attempt(d, claim, (double)(clock_mono_us() - d->claim_us) / 1000.0);
+    if (d->running < slots(d))
+        start_attempt(d, claim, lease_ends_ms(d), claim_ms);
+    else
+        claimed_add(&d->claimed, claim, arena, lease_ends_ms(d), claim_ms);
 }
 
 void dispatch_end_lent(struct dispatch *d, const struct err *e, bool has_waiting)
@@ -385,6 +429,7 @@ void dispatch_end_lent(struct dispatch *d, const struct err *e, bool has_waiting
     else if (has_waiting && d->lent == 0 && may_claim(d))
         call_others(d); /* what waits may be theirs */
     d->lent = 0;
+    d->ahead = d->ends < slots(d) / AHEAD_PART ? d->ends : slots(d) / AHEAD_PART;
 }
 
 /* What was not started must not wait for its lease's end, which would make it uncertain. */
@@ -533,6 +578,7 @@ static void sweep(struct dispatch *d)
 
 void dispatch_turn(struct dispatch *d)
 {
+    start_claimed(d);
     if (!ledger_can_work(d->deps.ledger) || loop_now_ms(d->deps.loop) < d->retry_at)
         return;
     if (d->head && d->settling == 0)

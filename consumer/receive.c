@@ -357,7 +357,7 @@ static void batch_failed(struct receive *r, const struct err *e)
                  log_int("held_back", held));
 }
 
-static void start_claimed(struct receive *r, const struct arrival *a, const struct ledger_claim *accepted)
+static void start_claimed(struct receive *r, struct arrival *a, const struct ledger_claim *accepted)
 {
     struct ledger_claim claim = *accepted;
 
@@ -366,7 +366,7 @@ static void start_claimed(struct receive *r, const struct arrival *a, const stru
     claim.reply = a->reply;
     claim.headers_json = a->headers_json;
     claim.published_ms = a->reply->timestamp_ms;
-    dispatch_start_lent(r->deps.dispatch, &claim);
+    dispatch_start_lent(r->deps.dispatch, &claim, &a->arena);
 }
 
 static void on_accepted(void *arg, const struct ledger_accepted *results, size_t count, const struct err *e)
@@ -381,11 +381,11 @@ static void on_accepted(void *arg, const struct ledger_accepted *results, size_t
     }
     CRASH_POINT("consumer-accepted");
     for (size_t i = 0; i < count; i++) {
-        if (results[i].claim)
-            start_claimed(r, r->batch[i], results[i].claim);
         has_waiting |= results[i].result == LEDGER_ACCEPTED && !results[i].claim;
         has_parked |= results[i].result == LEDGER_UNROUTABLE;
         finish(r, r->batch[i], &results[i]);
+        if (results[i].claim)
+            start_claimed(r, r->batch[i], results[i].claim); /* its text may be gone then */
     }
     dispatch_end_lent(r->deps.dispatch, NULL, has_waiting);
     r->batch_count = 0;

@@ -475,33 +475,6 @@ static void test_reply_waits_behind_the_one_claimed(struct pair *p)
     assert_true(pair_sent_once_each(p));
 }
 
-/* An agent's reply of just now; wire_answer's are old ones, for which no acceptance waits. */
-static void publish_fresh(struct pair *p, const char *id, int contact)
-{
-    char body[512];
-
-    snprintf(body, sizeof body,
-             "{\"messageId\":\"%s\",\"timestamp\":%lld,\"status\":\"success\",\"contact\":{\"phoneNumber\":"
-             "\"+1202555%04d\",\"remoteJid\":\"1202555%04d@s.whatsapp.net\"},\"response\":{\"text\":\"%s\"}}",
-             id, (long long)(clock_wall_ms() / 1000), 100 + contact, 100 + contact, id);
-    wire_publish(p, "wb_queue", id, body);
-}
-
-/* Whatever else is slow, a reply gets into the ledger: it waits for a slot for a moment only. */
-static void test_reply_is_accepted_without_a_slot(struct pair *p)
-{
-    pair_set(p, "consumer.max_in_flight=1");
-    pair_set(p, "consumer.lease_ms=120000");
-    p->timeout_ms = 60000;
-    pair_start_consumer_ready(p);
-    pair_script(p, "{\"rules\":[{\"action\":{\"delay_ms\":50000}}]}");
-    publish_fresh(p, "slow", 1);
-    WAIT_UNTIL(pair_requests(p) == 1);
-    publish_fresh(p, "meanwhile", 2);
-    WAIT_UNTIL(is_state(p, "meanwhile", "ready"));
-    assert_true(is_state(p, "slow", "sending"));
-}
-
 /* The acceptance waits for the job, with its claim's turn taken. */
 static struct db_session *hold_job(struct pair *p, const char *job)
 {
@@ -661,7 +634,6 @@ int main(int argc, char **argv)
         PAIR_TEST(test_reply_is_claimed_with_its_acceptance),
         PAIR_TEST(test_reply_is_claimed_within_limits),
         PAIR_TEST(test_reply_waits_behind_the_one_claimed),
-        PAIR_TEST(test_reply_is_accepted_without_a_slot),
         PAIR_TEST(test_reply_claimer_killed_before_the_answer),
         PAIR_TEST(test_reply_claimed_for_an_answer_that_was_lost),
         PAIR_TEST(test_reply_poison_is_singled_out),
