@@ -12,6 +12,7 @@ enum {
     IDLE_TRANSFERS = 256,      /* kept for reuse */
     IDLE_BUFFER_BYTES = 16384, /* what a kept one may hold on to */
     SHARD_TRANSFERS = 64,      /* before the next shard is used */
+    SHARD_IDLE_MS = 5000,      /* by then none of its connections is used again: REUSE_WITHIN_S */
 };
 
 /* --- transfers --- */
@@ -102,8 +103,10 @@ static void destroy(struct http *h)
         LIST_REMOVE(t, link);
         transfer_free(t);
     }
-    for (size_t i = 0; i < HTTP_SHARDS; i++)
+    for (size_t i = 0; i < HTTP_SHARDS; i++) {
         driver_fini(&h->shards[i].driver);
+        loop_timer_free(&h->shards[i].idle);
+    }
     free(h->user_agent);
     free(h);
     curl_global_cleanup();
@@ -125,6 +128,14 @@ bool http_still_stands(struct http *h)
     return false;
 }
 
+/* libcurl looks after the connections of a multi handle only when it gets a request, and that may be at the
+ * next such load. The first one always gets some, and keeps what it knows of names and TLS sessions. */
+static void shard_leave(struct shard *s)
+{
+    if (--s->active == 0 && s != &s->http->shards[0])
+        loop_timer_start(s->idle, SHARD_IDLE_MS);
+}
+
 /* Takes the request out of libcurl and calls its owner. Returns false when that freed everything. */
 static bool finish(struct transfer *t, CURLcode rc)
 {
@@ -132,7 +143,7 @@ static bool finish(struct transfer *t, CURLcode rc)
     loop_timer_stop(t->deadline);
     LIST_REMOVE(t, link);
     curl_multi_remove_handle(t->shard->driver.multi, t->easy);
-    t->shard->active--;
+    shard_leave(t->shard);
     struct http_result r = http_result_of(t, rc);
     http_report(h, t->done, t->arg, &r);
     transfer_put(t);
@@ -149,6 +160,19 @@ static void on_progress(void *arg)
         if (!finish(t, m->data.result))
             return;
     }
+}
+
+static void shard_open(struct shard *s)
+{
+    driver_init(&s->driver, s->http->loop, on_progress, s);
+    s->driver.written = http_request_push;
+}
+
+static void on_idle(void *arg)
+{
+    struct shard *s = arg;
+    driver_fini(&s->driver); /* closes them */
+    shard_open(s);
 }
 
 /* Our own deadline and not CURLOPT_TIMEOUT_MS: libcurl looks at its clock before the socket, so that a
@@ -173,8 +197,8 @@ struct http *http_new(struct loop *l, const char *user_agent)
     for (size_t i = 0; i < HTTP_SHARDS; i++) {
         struct shard *s = &h->shards[i];
         s->http = h;
-        driver_init(&s->driver, l, on_progress, s);
-        s->driver.written = http_request_push;
+        s->idle = loop_timer_new(l, on_idle, s);
+        shard_open(s);
     }
     return h;
 }
@@ -230,5 +254,6 @@ int http_send(struct http *h, const struct http_request *r, http_done_fn *done, 
     LIST_INSERT_HEAD(&h->active, t, link);
     h->active_count++;
     t->shard->active++;
+    loop_timer_stop(t->shard->idle);
     return 0;
 }

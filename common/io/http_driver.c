@@ -114,8 +114,7 @@ static int on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *arg, v
 
 void driver_init(struct driver *d, struct loop *l, void (*progress)(void *arg), void *arg)
 {
-    d->progress = progress;
-    d->arg = arg;
+    *d = (struct driver){.progress = progress, .arg = arg};
     d->timer = loop_timer_new(l, on_timer, d);
     d->sockets = epoll_create1(EPOLL_CLOEXEC);
     d->watch = loop_watch_new(l, d->sockets, on_sockets, d);

@@ -45,6 +45,7 @@ struct shard {
     struct http *http;
     struct driver driver;
     size_t active; /* transfers */
+    struct loop_timer *idle;
 };
 
 struct transfer {              /* an HTTP request */
