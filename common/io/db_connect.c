@@ -9,6 +9,9 @@
 
 #include "base/arena.h"
 
+/* How long what was sent may wait for the peer to take it; the server counts likewise. */
+#define USER_TIMEOUT_MS "15000"
+
 /* --- the servers of a URL --- */
 /* Cuts the next element off a comma-separated list; false at its end or when the element does not fit. */
 static bool next_element(const char **list, char *out, size_t size)
@@ -175,8 +178,9 @@ PGconn *db_connect_start(const struct db_settings *s, const struct db_hosts *hos
                                 "hostaddr",
                                 "port",
                                 NULL};
-    const char *const values[] = {s->application_name, "10",       "5",        "3", "15000", s->url, "UTF8",
-                                  lists.host,          lists.addr, lists.port, NULL};
+    const char *const values[] = {s->application_name, "10",       "5",    "3",
+                                  USER_TIMEOUT_MS,     s->url,     "UTF8", lists.host,
+                                  lists.addr,          lists.port, NULL};
     PGconn *conn = PQconnectStartParams(keys, values, 1);
     PQsetErrorVerbosity(conn, PQERRORS_VERBOSE); /* the only way to see the SQLSTATE of a refused log-in */
     PQsetNoticeReceiver(conn, ignore_notice, NULL);
@@ -241,6 +245,9 @@ void db_setup_script(const struct db_settings *s, PGconn *conn, struct buf *sql)
 {
     /* By SET and not as a start-up option, which connection poolers refuse. */
     buf_printf(sql, "SET statement_timeout = %lld;", (long long)s->statement_timeout_ms);
+    /* The server's side of it: while it cannot get rid of an answer it holds locks, and no timeout of a
+     * statement ends that. */
+    buf_add_str(sql, "SET tcp_user_timeout = " USER_TIMEOUT_MS ";");
     if (s->listen_channel == NULL)
         return;
     char *channel = PQescapeIdentifier(conn, s->listen_channel, strlen(s->listen_channel));

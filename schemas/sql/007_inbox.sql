@@ -72,24 +72,30 @@ revoke all on function agwb.receive_webhook(text, text, jsonb, text) from public
 --
 -- Whose row it is can be told only when it is read, and what a contact wrote is to be stored as it came. So one owner at a time has rows in hand, and comes
 -- again for what is left; to the others there is nothing to claim meanwhile. record_inbox() is one at a time anyway. An owner that does not
--- end its rows for 5 s may be dead: it holds the others up no longer, and what it has comes behind theirs.
+-- end its rows for 5 s may be dead: it holds the others up no longer, and what it has comes behind theirs. Nor does one that does not read the answer of its
+-- claim, which holds the lock meanwhile.
 create or replace function agwb.claim_inbox(p_owner text, p_limit integer, p_lease_ms bigint, p_max_body bigint, p_max_bytes bigint)
 returns table (id uuid, provider text, account text, headers text, body text, fault text)
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set lock_timeout = 5000
 as $$
 #variable_conflict use_column
 declare
+    v_lease interval := p_lease_ms * interval '1 millisecond';
     v_now timestamptz;
-    v_fresh timestamptz; -- what is leased until then or longer was claimed within 5 s
+    v_fresh timestamptz; -- what is leased until then or longer was claimed within 5 s; beyond v_lease a clock was set
 begin
-    perform pg_advisory_xact_lock(hashtextextended('agwb.claim_inbox', 0)); -- whose claim was before ours is seen
+    begin
+        perform pg_advisory_xact_lock(hashtextextended('agwb.claim_inbox', 0)); -- whose claim was before ours is seen
+    exception when lock_not_available then
+        null; -- whoever has it does not take its rows; they are locked
+    end;
     v_now := clock_timestamp();
     v_fresh := v_now + greatest(p_lease_ms - 5000, 0) * interval '1 millisecond';
     if exists (
         select 1
         from (select i.lease_owner, i.lease_until from webhook_inbox i
-              where i.status = 'pending' and (i.lease_until is null or i.lease_until <= v_now or i.lease_until >= v_fresh)
+              where i.status = 'pending' and (i.lease_until is null or i.lease_until <= v_now or i.lease_until between v_fresh and v_now + v_lease)
               order by i.received_at limit p_limit) x -- what is in hand is among the oldest
         where x.lease_until > v_now and x.lease_owner is distinct from p_owner)
     then
