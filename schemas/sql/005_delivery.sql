@@ -292,7 +292,7 @@ begin
                                     where d.job_id = j.job_id and d.kind is not distinct from 'fallback'
                                       and d.state is not distinct from 'ready' and d.parts_sent = 0 limit 1) o
                 where j.is_new and j.fault is null and j.job_id is not null))
-          and f.state is not distinct from 'ready'
+          and f.state is not distinct from 'ready' and f.parts_sent = 0
         returning f.lane
     ), waiting as (
         -- Due at once unless it already waits for its head's time, and that head was not just cancelled. A lane with one in flight is due in vain: the claim sees that.
