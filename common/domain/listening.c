@@ -51,7 +51,9 @@ static void on_timer(void *arg)
 {
     struct listening *l = arg;
 
-    if (l->sent && !l->heard && ++l->silent == SILENT_TWICE) {
+    bool was_free = db_pending(l->deps.listener) == 0; /* else it may not have come to it */
+
+    if (l->sent && !l->heard && was_free && ++l->silent == SILENT_TWICE) {
         tell(l);
         return;
     }

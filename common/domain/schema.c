@@ -1,16 +1,17 @@
 /* Compares agwb.schema_version with what the programs need. */
 #include "domain/schema.h"
 
-#include "base/log.h"
-
-enum { AGAIN_MS = 1000 };
+enum { AGAIN_MS = 1000, GATE_MS = 10000 };
 
 /* Not answered. A lost connection is reported by its own handler. */
 static void put_off(struct schema_check *c, const struct err *e)
 {
+    int64_t held;
+
     if (!db_is_up(c->db))
         return;
-    log_warn("could not check the schema, will try again", log_str("reason", e->text));
+    if (log_gate_pass(&c->gate, GATE_MS, &held))
+        log_warn("could not check the schema, will try again", log_str("reason", e->text));
     loop_timer_start(c->timer, AGAIN_MS);
 }
 

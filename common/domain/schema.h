@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "base/err.h"
+#include "base/log.h"
 #include "io/db.h"
 #include "io/loop.h"
 
@@ -19,6 +20,7 @@ struct schema_check { /* the caller's storage */
     struct db *db;
     struct loop_timer *timer; /* until it is asked again */
     bool asking, answered;
+    struct log_gate gate;
     schema_checked_fn *done;
     void *arg;
 };
