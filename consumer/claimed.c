@@ -16,22 +16,22 @@ void claimed_fini(struct claimed_queue *q)
         claimed_free(c);
 }
 
-void claimed_add(struct claimed_queue *q, const struct ledger_claim *claim, struct arena **arena,
-                 int64_t lease_ends_ms, double claim_ms)
+void claimed_add(struct claimed_queue *q, const struct claimed *c, struct arena **arena)
 {
-    struct claimed *c = xcalloc(1, sizeof *c);
+    struct claimed *own = xcalloc(1, sizeof *own);
+    struct ledger_claim *claim = &own->claim;
     const char **strings[] = {
-        &c->claim.message_id,   &c->claim.kind,       &c->claim.account,   &c->claim.channel,
-        &c->claim.address,      &c->claim.job_id,     &c->claim.quoted_id, &c->claim.chain,
-        &c->claim.workspace_id, &c->claim.contact_id, &c->claim.number,    &c->claim.email,
+        &claim->message_id, &claim->kind,   &claim->account,      &claim->channel,
+        &claim->address,    &claim->job_id, &claim->workspace_id, &claim->contact_id,
+        &claim->quoted_id,  &claim->chain,  &claim->number,       &claim->email,
     };
 
-    *c = (struct claimed){
-        .claim = *claim, .arena = *arena, .lease_ends_ms = lease_ends_ms, .claim_ms = claim_ms};
+    *own = *c;
+    own->arena = *arena;
     *arena = NULL;
     for (size_t i = 0; i < sizeof strings / sizeof strings[0]; i++)
-        *strings[i] = arena_strdup(c->arena, *strings[i]);
-    STAILQ_INSERT_TAIL(&q->list, c, entry);
+        *strings[i] = arena_strdup(own->arena, *strings[i]);
+    STAILQ_INSERT_TAIL(&q->list, own, entry);
     q->count++;
 }
 

@@ -13,6 +13,7 @@ struct claimed {
     STAILQ_ENTRY(claimed) entry;
     struct ledger_claim claim;
     struct arena *arena;   /* what the claim points to */
+    int64_t claimed_at;    /* monotonic ms */
     int64_t lease_ends_ms; /* boottime */
     double claim_ms;       /* what the statement took */
 };
@@ -24,10 +25,9 @@ struct claimed_queue { /* the first is the oldest */
 
 void claimed_init(struct claimed_queue *q);
 void claimed_fini(struct claimed_queue *q);
-/* Takes *arena, in which payload, reply and headers live, and nulls it; the claim's other strings are copied
- * into it. */
-void claimed_add(struct claimed_queue *q, const struct ledger_claim *claim, struct arena **arena,
-                 int64_t lease_ends_ms, double claim_ms);
+/* Adds a copy of *c, whose strings are copied into *arena; payload, reply and headers live there already. It
+ * is taken, and nulled. */
+void claimed_add(struct claimed_queue *q, const struct claimed *c, struct arena **arena);
 struct claimed *claimed_take(struct claimed_queue *q); /* NULL when there is none; claimed_free() is next */
 void claimed_free(struct claimed *c);
 

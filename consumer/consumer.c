@@ -443,8 +443,8 @@ static int start(struct daemon *d, void **work, struct err *e)
     return 0;
 }
 
-/* What was received is still accepted and acked; what was claimed is still sent and settled; nothing new
- * is begun. */
+/* What was received is still accepted and acked; what has been begun is settled; what was claimed and waits
+ * for a slot is given back; nothing new is begun. */
 static void drain(void *work)
 {
     struct consumer *c = work;

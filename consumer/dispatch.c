@@ -12,10 +12,13 @@
 #include "base/log.h"
 #include "consumer/attempt.h"
 #include "consumer/claimed.h"
-#include "domain/families.h"
+#include "consumer/dispatch_count.h"
 
 enum { SETTLE_BATCH = 200, RETRY_MS = 500, CALL_INTERVAL_MS = 200 };
-enum { AHEAD_PART = 8 }; /* of the slots: what is claimed ahead is uncertain, too, when we are killed */
+enum {
+    AHEAD_PART = 8,  /* of the slots: what is claimed ahead is uncertain, too, when we are killed */
+    STALE_MS = 2000, /* so long a claim may wait for its slot */
+};
 
 /* An ended attempt that the ledger does not know of yet. */
 struct ended {
@@ -258,11 +261,17 @@ static size_t slots(const struct dispatch *d)
     return (size_t)d->deps.config->consumer.max_in_flight;
 }
 
+/* What was true of account and contact when it was claimed is looked at once more, by a claim, when it is
+ * known to be otherwise or was some time ago. */
 static void start_claimed(struct dispatch *d)
 {
     while (d->running < slots(d) && d->claimed.count > 0) {
         struct claimed *c = claimed_take(&d->claimed);
-        start_attempt(d, &c->claim, c->lease_ends_ms, c->claim_ms);
+        if (loop_now_ms(d->deps.loop) - c->claimed_at > STALE_MS ||
+            circuits_is_down(d->circuits, c->claim.account))
+            add_late(d, c->claim.message_id, c->claim.fence);
+        else
+            start_attempt(d, &c->claim, c->lease_ends_ms, c->claim_ms);
         claimed_free(c);
     }
 }
@@ -275,20 +284,9 @@ static void statement_failed(struct dispatch *d, const char *what, const struct 
 
     d->retry_at = loop_now_ms(d->deps.loop) + RETRY_MS;
     d->wanted = true;
-    if (d->open)
-        loop_timer_start(d->due_timer, RETRY_MS);
+    loop_timer_start(d->due_timer, RETRY_MS);
     if (log_gate_pass(&d->gate, 10000, &held))
         log_warn(what, log_str("reason", e->text), log_int("held_back", held));
-}
-
-static void count_held(const struct dispatch *d, const struct ledger_wait *wait)
-{
-    if (wait->held_all > 0)
-        metric_add(d->deps.metrics, &METRIC_THROTTLED, (double)wait->held_all, "all", NULL);
-    if (wait->held_account > 0)
-        metric_add(d->deps.metrics, &METRIC_THROTTLED, (double)wait->held_account, "account", NULL);
-    if (wait->held_contact > 0)
-        metric_add(d->deps.metrics, &METRIC_THROTTLED, (double)wait->held_contact, "contact", NULL);
 }
 
 /* The next look: a head that becomes due, or the probe of an account that is down. */
@@ -345,7 +343,7 @@ static void on_claimed(void *arg, const struct ledger_claim *claims, size_t coun
         d->wanted = true;
     if (count == d->asked && !probing)
         call_others(d);
-    count_held(d, wait);
+    dispatch_count_held(d->deps.metrics, wait);
 }
 
 /* Ended attempts hold their lanes until they are settled; a ledger that lags must not be asked for ever
@@ -413,13 +411,18 @@ int dispatch_lend(struct dispatch *d, struct ledger_ask *ask, const char **skip,
 
 void dispatch_start_lent(struct dispatch *d, const struct ledger_claim *claim, struct arena **arena)
 {
-    double claim_ms = (double)(clock_mono_us() - d->claim_us) / 1000.0;
+    struct claimed c = {.claim = *claim,
+                        .claimed_at = loop_now_ms(d->deps.loop),
+                        .lease_ends_ms = lease_ends_ms(d),
+                        .claim_ms = (double)(clock_mono_us() - d->claim_us) / 1000.0};
 
     d->lent--;
     if (d->running < slots(d))
-        start_attempt(d, claim, lease_ends_ms(d), claim_ms);
+        start_attempt(d, claim, c.lease_ends_ms, c.claim_ms);
+    else if (d->open)
+        claimed_add(&d->claimed, &c, arena);
     else
-        claimed_add(&d->claimed, claim, arena, lease_ends_ms(d), claim_ms);
+        add_late(d, claim->message_id, claim->fence);
 }
 
 void dispatch_end_lent(struct dispatch *d, const struct err *e, bool has_waiting)
@@ -457,21 +460,6 @@ static void release(struct dispatch *d)
 
     d->releasing_count = d->claim_lost ? 0 : d->late_count;
     d->releasing = rc == 0;
-}
-
-static void count_answers(const struct dispatch *d, const struct ledger_settled *settled, size_t count)
-{
-    int64_t now = clock_wall_ms();
-
-    for (size_t i = 0; i < count; i++) {
-        if (settled[i].job_created_ms == 0)
-            continue;
-        metric_observe(d->deps.metrics, &METRIC_ANSWER_SECONDS,
-                       (double)(now - settled[i].job_created_ms) / 1000.0, NULL, NULL);
-        if (settled[i].job_published_ms > 0)
-            metric_observe(d->deps.metrics, &METRIC_JOB_SECONDS,
-                           (double)(now - settled[i].job_published_ms) / 1000.0, NULL, NULL);
-    }
 }
 
 /* A settlement the database cannot store must not hold up the others: the batch is halved, and what fails
@@ -527,7 +515,7 @@ static void on_settled(void *arg, const struct ledger_settled *settled, size_t c
     if (count < batch)
         log_warn("attempts whose delivery belongs to a newer claim",
                  log_int("count", (int64_t)(batch - count)));
-    count_answers(d, settled, count);
+    dispatch_count_answers(d->deps.metrics, settled, count);
     look_for_work(d, settled, count, batch);
     drop_ended(d, batch);
     d->settle_limit = d->settle_limit * 2 < SETTLE_BATCH ? d->settle_limit * 2 : SETTLE_BATCH;
@@ -556,10 +544,7 @@ static void on_swept(void *arg, const struct ledger_sweep *s, const struct err *
     if (s->orphaned > 0 || s->parked > 0 || s->resent > 0)
         log_warn("deliveries whose attempt never ended", log_int("uncertain", s->orphaned),
                  log_int("parked", s->parked), log_int("resent", s->resent));
-    metric_set(d->deps.metrics, &METRIC_DELIVERIES, (double)s->ready, "ready", NULL);
-    metric_set(d->deps.metrics, &METRIC_DELIVERIES, (double)s->sending, "sending", NULL);
-    metric_set(d->deps.metrics, &METRIC_DELIVERIES, (double)s->uncertain, "uncertain", NULL);
-    metric_set(d->deps.metrics, &METRIC_DELIVERIES, (double)s->uncopied, "parked", NULL);
+    dispatch_count_sweep(d->deps.metrics, s);
     if (s->uncopied > 0)
         d->deps.on_parked(d->deps.arg);
     if (s->has_bounced)

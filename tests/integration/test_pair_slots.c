@@ -2,6 +2,7 @@
 #include "rows.h"
 #include "wire.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -79,17 +80,30 @@ static void test_slots_are_used_and_not_exceeded(struct pair *p)
     assert_int_equal(sql_int(p, "select count(*) from agwb.deliveries where fence <> 1"), 0);
 }
 
-/* Six requests that hang, one that ends while an acceptance is held up, and that acceptance's own: as one has
- * ended during it, the next one claims for the free slot and for one more. The second of these waits. */
-static void claim_one_ahead(struct pair *p)
+static struct db_session *hold_job(struct pair *p, const char *job)
+{
+    struct db_session *s = sql_session(p);
+    char sql[128];
+
+    snprintf(sql, sizeof sql, "select 1 from ai_response_queue where id = '%s' for update", job);
+    sql_session_run(s, "begin");
+    sql_session_run(s, sql);
+    return s;
+}
+
+static void let_go(struct db_session **s)
+{
+    sql_session_run(*s, "rollback");
+    db_session_close(s);
+}
+
+/* Six requests that hang, one that ends while an acceptance is held up, and that acceptance's own, which
+ * hangs, too. As one has ended during it, the next acceptance claims for the free slot and for one more: two
+ * replies wait for it, of which the second answers `job`. */
+static void fill_slots(struct pair *p, const char *job)
 {
     char id[32];
 
-    pair_set(p, "consumer.max_in_flight=8");
-    pair_set(p, "consumer.lease_ms=120000");
-    p->timeout_ms = 60000;
-    pair_start_consumer_ready(p);
-    const char *job = job_add(p, 1, "a question");
     pair_script(p, "{\"rules\":[{\"match\":{\"text\":\"quick\"},\"action\":{\"delay_ms\":300}},"
                    "{\"times\":-1,\"action\":{\"fault\":\"hang\"}}]}");
     for (int i = 0; i < 6; i++) {
@@ -99,30 +113,75 @@ static void claim_one_ahead(struct pair *p)
     publish_fresh(p, "quick", NULL, 20);
     WAIT_UNTIL(pair_requests(p) == 7);
 
-    struct db_session *lock = sql_session(p);
-    sql_session_run(lock, "begin");
-    sql_session_run(lock, "select 1 from ai_response_queue for update");
-    publish_fresh(p, "answer", job, 1);
+    const char *first = job_add(p, 1, "a question");
+    struct db_session *lock = hold_job(p, first);
+    publish_fresh(p, "answer", first, 1);
     WAIT_UNTIL(sql_is_waiting(p, "accept_replies"));
     WAIT_UNTIL(is_state(p, "quick", "sent"));
     publish_fresh(p, "starts", NULL, 30);
-    publish_fresh(p, "waits", NULL, 31);
+    publish_fresh(p, "waits", job, 2);
     WAIT_UNTIL(wire_count(p, "wb_queue") == 0 && pair_is_ready(&p->consumer, p->consumer_port));
-    sql_session_run(lock, "rollback");
-    db_session_close(&lock);
-    WAIT_UNTIL(is_state(p, "waits", "sending") && provider_stat(p, "in_flight") == 8);
-    assert_int_equal(pair_requests(p), 9);
+    let_go(&lock);
+    WAIT_UNTIL(pair_requests(p) >= 8);
+}
+
+static const char *start_with_eight_slots(struct pair *p)
+{
+    pair_set(p, "consumer.max_in_flight=8");
+    pair_set(p, "consumer.lease_ms=120000");
+    pair_set(p, "daemon.drain_timeout_ms=1000");
+    p->timeout_ms = 60000;
+    pair_start_consumer_ready(p);
+    return job_add(p, 2, "another question");
+}
+
+static void assert_waits_is_ready(struct pair *p)
+{
+    assert_true(is_state(p, "waits", "ready"));
+    assert_int_equal(sql_int(p, "select attempts from agwb.deliveries where message_id = 'waits'"), 0);
+    assert_int_equal(sql_int(p, "select count(*) from agwb.delivery_attempts where message_id = 'waits'"), 0);
 }
 
 /* An orderly end gives it back: it is known that it was not sent. */
 static void test_slots_claimed_ahead_is_given_back(struct pair *p)
 {
-    pair_set(p, "daemon.drain_timeout_ms=1000");
-    claim_one_ahead(p);
+    fill_slots(p, start_with_eight_slots(p));
+    WAIT_UNTIL(is_state(p, "waits", "sending") && provider_stat(p, "in_flight") == 8);
+    assert_int_equal(pair_requests(p), 9);
     process_end(&p->consumer);
-    assert_true(is_state(p, "waits", "ready"));
+    assert_waits_is_ready(p);
     assert_true(is_state(p, "starts", "sending"));
     assert_int_equal(pair_requests(p), 9);
+}
+
+/* Also when its acceptance is under way when the end begins. */
+static void test_slots_claimed_behind_the_end_is_given_back(struct pair *p)
+{
+    const char *job = start_with_eight_slots(p);
+    struct db_session *lock = hold_job(p, job);
+
+    fill_slots(p, job);
+    WAIT_UNTIL(sql_is_waiting(p, "accept_replies"));
+    process_signal(&p->consumer, SIGTERM);
+    WAIT_UNTIL(!pair_is_ready(&p->consumer, p->consumer_port));
+    let_go(&lock);
+    process_wait(&p->consumer);
+    assert_waits_is_ready(p);
+    assert_true(is_state(p, "starts", "sending"));
+    assert_int_equal(pair_requests(p), 9);
+}
+
+/* All requests fail at once, which opens the account's circuit: nothing more goes to it. */
+static void test_slots_claimed_ahead_of_an_open_circuit(struct pair *p)
+{
+    fill_slots(p, start_with_eight_slots(p));
+    WAIT_UNTIL(is_state(p, "waits", "sending") && provider_stat(p, "in_flight") == 8);
+    process_signal(&p->consumer, SIGSTOP);
+    process_kill(&p->provider);
+    process_signal(&p->consumer, SIGCONT);
+    WAIT_UNTIL(is_state(p, "starts", "uncertain"));
+    WAIT_UNTIL(!is_state(p, "waits", "sending"));
+    assert_waits_is_ready(p);
 }
 
 int main(int argc, char **argv)
@@ -131,6 +190,8 @@ int main(int argc, char **argv)
         PAIR_TEST(test_slots_none_is_free),
         PAIR_TEST(test_slots_are_used_and_not_exceeded),
         PAIR_TEST(test_slots_claimed_ahead_is_given_back),
+        PAIR_TEST(test_slots_claimed_behind_the_end_is_given_back),
+        PAIR_TEST(test_slots_claimed_ahead_of_an_open_circuit),
     };
     pair_options(argc, argv);
     return cmocka_run_group_tests(tests, pair_open_group, pair_close_group);
