@@ -20,11 +20,11 @@ void dispatch_count_answers(struct metrics *m, const struct ledger_settled *sett
     for (size_t i = 0; i < count; i++) {
         if (settled[i].job_created_ms == 0)
             continue;
-        metric_observe(m, &METRIC_ANSWER_SECONDS,
-                       (double)(now - settled[i].job_created_ms) / 1000.0, NULL, NULL);
+        metric_observe(m, &METRIC_ANSWER_SECONDS, (double)(now - settled[i].job_created_ms) / 1000.0, NULL,
+                       NULL);
         if (settled[i].job_published_ms > 0)
-            metric_observe(m, &METRIC_JOB_SECONDS,
-                           (double)(now - settled[i].job_published_ms) / 1000.0, NULL, NULL);
+            metric_observe(m, &METRIC_JOB_SECONDS, (double)(now - settled[i].job_published_ms) / 1000.0, NULL,
+                           NULL);
     }
 }
 

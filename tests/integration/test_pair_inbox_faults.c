@@ -301,37 +301,60 @@ static void test_inbox_record_is_fenced(struct pair *p)
 
 /* --- two publishers and one contact --- */
 
-static int64_t claim(struct pair *p, const char *owner, int limit, int lease_ms)
+static int64_t claim(struct pair *p, const char *owner, int limit)
 {
-    return sql_int(p, "select count(*) from agwb.claim_inbox('%s', %d, %d, 1000, 100000)", owner, limit,
-                   lease_ms);
+    return sql_int(p, "select count(*) from agwb.claim_inbox('%s', %d, 60000, 1000, 100000)", owner, limit);
 }
 
-/* What the first one has in hand may be the same contact's, and is older. Its lease is longer than the
- * other's: it counts as fresh for as long as the test takes. */
+/* What the first one has in hand may be the same contact's, and is older. */
 static void test_inbox_claims_one_after_the_other(struct pair *p)
 {
     write_text(p, "a", 1, "one");
     write_text(p, "b", 1, "two");
     write_text(p, "c", 1, "three");
-    assert_int_equal(claim(p, "first", 1, 600000), 1);
-    assert_int_equal(claim(p, "second", 100, 60000), 0);
-    assert_int_equal(claim(p, "first", 1, 600000), 1); /* beside a row that it could not even record */
+    assert_int_equal(claim(p, "first", 1), 1);
+    /* just now, however long the test has taken to get here */
+    sql_run(p, "do $$ begin "
+               "update webhook_inbox set lease_until = clock_timestamp() + interval '60 s' where lease_owner "
+               "= 'first'; "
+               "assert not exists (select 1 from agwb.claim_inbox('second', 100, 60000, 1000, 100000)); "
+               "end $$");
+    assert_int_equal(claim(p, "first", 1), 1); /* beside a row that it could not even record */
     sql_run(
         p, "select agwb.record_inbox('first', array_agg(id), '{ignored,ignored}', '{x,x}', '[]', '[]', 0, 0) "
            "from webhook_inbox where lease_owner is not null");
-    assert_int_equal(claim(p, "second", 100, 60000), 1);
+    assert_int_equal(claim(p, "second", 100), 1);
 }
 
-/* The dead are waited for for 5 s, not to the end of their lease. */
+/* The dead are waited for for 5 s, not to the end of their lease; nor until a clock that was set back has
+ * come to where it was. */
 static void test_inbox_claims_beside_a_dead_one(struct pair *p)
 {
     write_text(p, "a", 1, "one");
     write_text(p, "b", 2, "two");
-    assert_int_equal(claim(p, "dead", 1, 60000), 1);
+    assert_int_equal(claim(p, "dead", 1), 1);
     sql_run(p, "update webhook_inbox set lease_until = now() + interval '55 s' where lease_owner = 'dead'");
-    assert_int_equal(claim(p, "alive", 100, 60000), 1);
+    assert_int_equal(claim(p, "alive", 100), 1);
     assert_int_equal(hook_count(p, "lease_owner = 'alive' and body like '%%two%%'"), 1);
+    sql_run(p,
+            "update webhook_inbox set lease_until = now() + interval '1 hour' where lease_owner = 'alive'");
+    write_text(p, "c", 3, "three");
+    assert_int_equal(claim(p, "third", 100), 1);
+}
+
+/* Nor for one that does not take the answer of its claim, and keeps the lock meanwhile. */
+static void test_inbox_claims_beside_one_that_stands_still(struct pair *p)
+{
+    struct db_session *other = sql_session(p);
+
+    write_text(p, "a", 1, "one");
+    write_text(p, "b", 2, "two");
+    sql_session_run(other, "begin; select agwb.claim_inbox('other', 1, 60000, 1000, 100000)");
+    pair_start_publisher_ready(p);
+    WAIT_UNTIL(hook_count(p, "status = 'done' and body like '%%two%%'") == 1);
+    sql_session_run(other, "rollback");
+    db_session_close(&other);
+    WAIT_UNTIL(hook_count(p, "status = 'done'") == 2);
 }
 
 /* The other publisher is just claiming the first row, and slow with it: the second one is stored and asked
@@ -343,10 +366,11 @@ static void test_inbox_two_publishers_keep_the_order(struct pair *p)
 
     write_text(p, "a", 1, "one");
     write_text(p, "b", 1, "two");
-    sql_session_run(other, "begin; select agwb.claim_inbox('other', 1, 600000, 1000, 100000)");
+    sql_session_run(other, "begin; select agwb.claim_inbox('other', 1, 60000, 1000, 100000)");
     pair_start_publisher_ready(p);
     WAIT_UNTIL(sql_is_waiting(p, "claim_inbox") || hook_count(p, "status = 'done'") > 0);
-    sql_session_run(other, "commit");
+    sql_session_run(other, "update webhook_inbox set lease_until = clock_timestamp() + interval '60 s' where "
+                           "lease_owner = 'other'; commit");
     sql_session_run(other,
                     "select agwb.record_inbox('other', array[i.id], '{done}', '{NULL}', "
                     "json_build_array(json_build_object("
@@ -374,6 +398,7 @@ int main(int argc, char **argv)
         PAIR_TEST(test_inbox_outlives_the_publisher),        PAIR_TEST(test_inbox_outlives_the_connection),
         PAIR_TEST(test_inbox_gives_up_a_row_that_kills),     PAIR_TEST(test_inbox_record_is_fenced),
         PAIR_TEST(test_inbox_claims_one_after_the_other),    PAIR_TEST(test_inbox_claims_beside_a_dead_one),
+        PAIR_TEST(test_inbox_claims_beside_one_that_stands_still),
         PAIR_TEST(test_inbox_two_publishers_keep_the_order),
     };
     pair_options(argc, argv);
