@@ -391,13 +391,20 @@ static void test_inbox_two_publishers_keep_the_order(struct pair *p)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        PAIR_TEST(test_burst_joins_no_messages_by_default),  PAIR_TEST(test_burst_is_joined),
-        PAIR_TEST(test_burst_ends_at_its_maximum),           PAIR_TEST(test_burst_outlives_the_publisher),
-        PAIR_TEST(test_burst_option_is_reloadable),          PAIR_TEST(test_inbox_bad_rows_end_with_a_reason),
-        PAIR_TEST(test_inbox_bad_signature_goes_no_further), PAIR_TEST(test_inbox_poison_row_fails_alone),
-        PAIR_TEST(test_inbox_outlives_the_publisher),        PAIR_TEST(test_inbox_outlives_the_connection),
-        PAIR_TEST(test_inbox_gives_up_a_row_that_kills),     PAIR_TEST(test_inbox_record_is_fenced),
-        PAIR_TEST(test_inbox_claims_one_after_the_other),    PAIR_TEST(test_inbox_claims_beside_a_dead_one),
+        PAIR_TEST(test_burst_joins_no_messages_by_default),
+        PAIR_TEST(test_burst_is_joined),
+        PAIR_TEST(test_burst_ends_at_its_maximum),
+        PAIR_TEST(test_burst_outlives_the_publisher),
+        PAIR_TEST(test_burst_option_is_reloadable),
+        PAIR_TEST(test_inbox_bad_rows_end_with_a_reason),
+        PAIR_TEST(test_inbox_bad_signature_goes_no_further),
+        PAIR_TEST(test_inbox_poison_row_fails_alone),
+        PAIR_TEST(test_inbox_outlives_the_publisher),
+        PAIR_TEST(test_inbox_outlives_the_connection),
+        PAIR_TEST(test_inbox_gives_up_a_row_that_kills),
+        PAIR_TEST(test_inbox_record_is_fenced),
+        PAIR_TEST(test_inbox_claims_one_after_the_other),
+        PAIR_TEST(test_inbox_claims_beside_a_dead_one),
         PAIR_TEST(test_inbox_claims_beside_one_that_stands_still),
         PAIR_TEST(test_inbox_two_publishers_keep_the_order),
     };
