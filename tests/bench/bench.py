@@ -415,10 +415,9 @@ def measure_quietly(measure):
     return result
 
 
-def run(parts, rounds):
-    """{part: [result of each round]}; a round runs each part once, so that a slow minute meets all of them."""
-    results = {}
-    for number in range(rounds):
+def run(parts, rounds, results):
+    """Adds to {part: [result of each round]}; a round runs each part once, so that a slow minute meets all of them."""
+    for number in rounds:
         for name in parts:
             measure, once = PARTS[name]
             if once and number > 0:
@@ -429,7 +428,6 @@ def run(parts, rounds):
                 results.setdefault(part, []).append(result)
             worst = max(r["disturbed"] for r in came.values())
             say(f"  round {number + 1}: {name} ({time.monotonic() - begun:.0f} s{f', others used {worst:.0%}' if worst > verdict.QUIET else ''})")
-    return results
 
 
 def with_a_million():
@@ -491,8 +489,13 @@ def main():
     begun = time.monotonic()
     prepare()
     machine = describe_machine()
-    results = run(parts, options.rounds)
+    results = {}
+    run(parts, range(options.rounds), results)
     judged = verdict.judge(results)
+    if verdict.unjudged_parts(judged) and options.rounds > 1:
+        say("  two rounds more of what cannot be judged")
+        run([p for p in parts if p in verdict.unjudged_parts(judged)], range(options.rounds, options.rounds + 2), results)
+        judged = verdict.judge(results)
     verdict.print_results(results)
     verdict.print_gates(judged)
     status = verdict.conclude(judged, results, options.rounds)

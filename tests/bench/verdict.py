@@ -5,6 +5,7 @@ import statistics
 QUIET = 0.1  # of the machine: what others may use beside a part
 SCATTER = 2  # how far the servers alone may vary between the rounds
 CLOSE = 1.1  # how far apart rounds may be that fall on both sides of a gate
+MANY = 5  # rounds, of which the least and the most may lie anywhere
 ALONE = ("broker alone", "rows alone", "http alone")
 
 
@@ -103,13 +104,14 @@ def rounds_of(gate, results):
 
 def why_not(gate, known, wild):
     """Why nothing follows from these rounds; None when something does."""
-    quiet = [value for value, disturbed in known if disturbed <= QUIET]
+    quiet = sorted(value for value, disturbed in known if disturbed <= QUIET)
     if len(quiet) * 2 <= len(known):
         return f"others used {statistics.median(d for _, d in known):.0%} of the machine"
     if wild:
         return "the servers alone vary too much"
-    sides = {gate.holds(v, gate.gate) for v in quiet} if gate.gate is not None else ()
-    if len(sides) > 1 and max(quiet) > CLOSE * min(quiet):
+    inner = quiet[1:-1] if len(quiet) >= MANY else quiet
+    sides = {gate.holds(v, gate.gate) for v in inner} if gate.gate is not None else ()
+    if len(sides) > 1 and inner[-1] > CLOSE * inner[0]:
         return "the rounds disagree"
     return None
 
@@ -120,7 +122,7 @@ def judge_gate(gate, results, wild):
         return None
     values = [v for v, disturbed in known if gate.steady or disturbed <= QUIET] or [v for v, _ in known]
     middle = statistics.median(values)
-    judged = {"what": gate.what, "unit": gate.unit, "gate": gate.gate, "aim": gate.aim, "at_least": gate.at_least, "value": middle,
+    judged = {"what": gate.what, "parts": gate.parts, "unit": gate.unit, "gate": gate.gate, "aim": gate.aim, "at_least": gate.at_least, "value": middle,
               "least": min(values), "most": max(values), "rounds": [{"value": v, "disturbed": d} for v, d in known]}
     reason = None if gate.steady else why_not(gate, known, wild)
     if gate.gate is None:
@@ -137,6 +139,10 @@ def judge(results):
     spread = scatter(results)
     wild = spread is not None and spread > SCATTER
     return [judged for judged in (judge_gate(g, results, wild) for g in GATES) if judged]
+
+
+def unjudged_parts(judged):
+    return {part for row in judged if row["verdict"] == "not judged" for part in row["parts"]}
 
 
 # --- printing --------------------------------------------------------------------------------------------------------------
