@@ -46,6 +46,12 @@ void sql_session_run(struct db_session *s, const char *sql)
         fail_msg("%s: %s", sql, e.text);
 }
 
+void sql_session_undo(struct db_session **s)
+{
+    sql_session_run(*s, "rollback");
+    db_session_close(s);
+}
+
 bool sql_is_waiting(struct pair *p, const char *function)
 {
     return sql_int(p,
@@ -142,4 +148,20 @@ void hook_add(struct pair *p, const char *provider, const char *format, ...)
 int64_t hook_count(struct pair *p, const char *condition)
 {
     return sql_int(p, "select count(*) from webhook_inbox where %s", condition);
+}
+
+struct db_session *job_hold(struct pair *p, const char *job)
+{
+    struct db_session *s = sql_session(p);
+    char sql[128];
+
+    snprintf(sql, sizeof sql, "begin; select 1 from ai_response_queue where id = '%s' for update", job);
+    sql_session_run(s, sql);
+    return s;
+}
+
+bool delivery_is(struct pair *p, const char *message_id, const char *state)
+{
+    return strcmp(sql_text(p, "select state from agwb.deliveries where message_id = '%s'", message_id),
+                  state) == 0;
 }

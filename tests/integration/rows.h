@@ -21,6 +21,7 @@ void sql_forget(struct pair *p);
 /* Another session on the test's database, for locks; the caller closes it. */
 struct db_session *sql_session(struct pair *p);
 void sql_session_run(struct db_session *s, const char *sql);
+void sql_session_undo(struct db_session **s); /* rolls back, and closes it */
 /* Whether a program's call of this function waits for a lock. */
 bool sql_is_waiting(struct pair *p, const char *function);
 
@@ -30,6 +31,10 @@ const char *job_add(struct pair *p, int contact, const char *text);
 void job_add_many(struct pair *p, int first, int count);
 /* How many jobs satisfy the condition, e.g. "status = 'complete'". */
 int64_t job_count(struct pair *p, const char *condition);
+/* Holds its row in a transaction: whoever accepts its answer waits, with the claim's turn taken. */
+struct db_session *job_hold(struct pair *p, const char *job);
+
+bool delivery_is(struct pair *p, const char *message_id, const char *state); /* agwb.deliveries.state */
 
 /* A webhook as its provider posts it, unsigned: the body is a text with printf's conversions. */
 void hook_add(struct pair *p, const char *provider, const char *format, ...) PRINTF_LIKE(3, 4);

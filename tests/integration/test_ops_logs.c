@@ -2,6 +2,7 @@
  * chattiest level, no log line and no command's output has a secret, a full number or a word of what was
  * said. */
 #include "receiver.h"
+#include "flow.h"
 #include "rows.h"
 #include "wire.h"
 
@@ -172,8 +173,7 @@ static void test_logs_have_no_secret(struct pair *p)
     buf_fini(&good);
     buf_fini(&bad);
     sql_run(p, "select pg_terminate_backend(pid) from pg_stat_activity where application_name ~ '^agwb'");
-    WAIT_UNTIL(pair_is_ready(&p->publisher, p->publisher_port) &&
-               pair_is_ready(&p->consumer, p->consumer_port));
+    WAIT_UNTIL(flow_is_ready(p));
     WAIT_UNTIL(receiver_count(&r, NULL) >= 1);
 
     assert_command_clean(p, "agwb-publisher", (const char *const[]){"check", "-v", NULL});

@@ -10,11 +10,6 @@
     "name = \"cloud\"; provider = \"whatsapp_cloud\"; channel = \"whatsapp\"; default = true; token = "      \
     "\"test-token\"; next = [" next "]; options = { phone_number_id = \"106540352242922\"; };"
 
-static bool is_state(struct pair *p, const char *id, const char *state)
-{
-    return strcmp(sql_text(p, "select state from agwb.deliveries where message_id = '%s'", id), state) == 0;
-}
-
 static const char *attempts_of(struct pair *p, const char *id)
 {
     return sql_text(p,
@@ -42,7 +37,7 @@ static void send_one(struct pair *p, const char *account, const char *id)
     pair_account(p, account);
     pair_start_consumer_ready(p);
     wire_answer_job(p, id, 1, "taken");
-    WAIT_UNTIL(is_state(p, id, "sent"));
+    WAIT_UNTIL(delivery_is(p, id, "sent"));
 }
 
 static bool all_judged(struct pair *p)
@@ -96,12 +91,12 @@ static void test_bounce_for_now_is_tried_again(struct pair *p)
         sql_int(p, "select count(*) from messages where sender_type = 'ai' and delivery_status = 'PENDING'"),
         1);
     let_it_go(p);
-    WAIT_UNTIL(is_state(p, "b-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "b-1", "sent"));
     assert_string_equal(attempts_of(p, "b-1"), "0 DELIVERED done, 0 TEMPFAIL retry, 0 DELIVERED done");
     assert_int_equal(
         sql_int(p, "select count(*) from messages where sender_type = 'ai' and delivery_status = 'SENT'"), 1);
     fail_part(p, "b-1", 0, "131052");
-    WAIT_UNTIL(is_state(p, "b-1", "parked"));
+    WAIT_UNTIL(delivery_is(p, "b-1", "parked"));
     assert_int_equal(pair_requests(p), 2);
 }
 
@@ -148,12 +143,12 @@ static void test_bounce_of_parts_sends_only_them(struct pair *p)
                  "{\"url\":\"https://example.com/a.jpg\",\"caption\":\"a\"},"
                  "{\"url\":\"https://example.com/b.jpg\",\"caption\":\"b\"},"
                  "{\"url\":\"https://example.com/c.jpg\",\"caption\":\"c\"}]}}");
-    WAIT_UNTIL(is_state(p, "b-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "b-1", "sent"));
     fail_part(p, "b-1", 0, "131052");
     fail_part(p, "b-1", 2, "131052");
     for (size_t requests = 4; requests <= 5; requests++)
         WAIT_UNTIL((let_it_go(p), pair_requests(p) == requests));
-    WAIT_UNTIL(is_state(p, "b-1", "sent") && all_judged(p));
+    WAIT_UNTIL(delivery_is(p, "b-1", "sent") && all_judged(p));
     assert_int_equal(pair_sent(p, "a"), 2);
     assert_int_equal(pair_sent(p, "b"), 1);
     assert_int_equal(pair_sent(p, "c"), 2);
@@ -176,10 +171,10 @@ static void test_bounce_of_all_parts_goes_one_other_way(struct pair *p)
         "\"phoneNumber\":\"+12025550101\"},"
         "\"response\":{\"type\":\"image\",\"attachments\":["
         "\"https://example.com/a.jpg\",\"https://example.com/b.jpg\",\"https://example.com/c.jpg\"]}}");
-    WAIT_UNTIL(is_state(p, "b-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "b-1", "sent"));
     for (int part = 0; part < 3; part++)
         fail_part(p, "b-1", part, "131047");
-    WAIT_UNTIL(all_judged(p) && is_state(p, "b-1", "sent"));
+    WAIT_UNTIL(all_judged(p) && delivery_is(p, "b-1", "sent"));
     assert_string_equal(attempts_of(p, "b-1"),
                         "0 DELIVERED continue, 1 DELIVERED continue, 2 DELIVERED done, 0 PERMFAIL next, "
                         "0 DELIVERED done");
@@ -191,7 +186,7 @@ static void test_bounce_opts_out(struct pair *p)
 {
     send_one(p, CLOUD(""), "b-1");
     fail_part(p, "b-1", 0, "131050");
-    WAIT_UNTIL(is_state(p, "b-1", "parked"));
+    WAIT_UNTIL(delivery_is(p, "b-1", "parked"));
     assert_int_equal(sql_int(p, "select count(*) from customer_profiles where opted_out_at is not null"), 1);
 }
 

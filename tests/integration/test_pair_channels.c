@@ -35,11 +35,6 @@ static void start(struct pair *p, const char *account)
     pair_start_consumer_ready(p);
 }
 
-static bool is_state(struct pair *p, const char *id, const char *state)
-{
-    return strcmp(sql_text(p, "select state from agwb.deliveries where message_id = '%s'", id), state) == 0;
-}
-
 static const char *attempts_of(struct pair *p, const char *id)
 {
     return sql_text(p,
@@ -90,7 +85,7 @@ static void assert_request(struct pair *p, size_t n, const char *path, const cha
 /* Sent, and the id that the provider gave is in the ledger and with the message. */
 static void assert_sent_with_id(struct pair *p, const char *id, const char *provider_id)
 {
-    WAIT_UNTIL(is_state(p, id, "sent"));
+    WAIT_UNTIL(delivery_is(p, id, "sent"));
     assert_string_equal(
         sql_text(p, "select provider_message_id from agwb.deliveries where message_id = '%s'", id),
         provider_id);
@@ -140,7 +135,7 @@ static void test_channels_cloud(struct pair *p)
         "\"type\":\"text\",\"text\":{\"preview_url\":false,\"body\":\"" TEXT "\"},"
         "\"biz_opaque_callback_data\":\"c-1\"}");
     send_document(p, "c-2", 2);
-    WAIT_UNTIL(is_state(p, "c-2", "sent"));
+    WAIT_UNTIL(delivery_is(p, "c-2", "sent"));
     assert_request(
         p, 1, CLOUD_PATH,
         "{\"messaging_product\":\"whatsapp\",\"recipient_type\":\"individual\",\"to\":\"12025550102\","
@@ -164,7 +159,7 @@ static void test_channels_cloud_user_id(struct pair *p)
              "\"text\":\"hi\"}}",
              job);
     wire_publish(p, "wb_queue", "c-1", reply);
-    WAIT_UNTIL(is_state(p, "c-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "c-1", "sent"));
     assert_request(p, 0, CLOUD_PATH,
                    "{\"messaging_product\":\"whatsapp\",\"recipient_type\":\"individual\",\"recipient\":"
                    "\"US.13491208655302741918\",\"type\":\"text\",\"text\":{\"preview_url\":false,\"body\":"
@@ -241,7 +236,7 @@ static void test_channels_twilio_whatsapp(struct pair *p)
     assert_request(p, 0, TWILIO_PATH,
                    "To=whatsapp%3A%2B12025550101&From=whatsapp%3A%2B15005550006&Body=" TEXT_FORM);
     send_document(p, "t-3", 2);
-    WAIT_UNTIL(is_state(p, "t-3", "sent"));
+    WAIT_UNTIL(delivery_is(p, "t-3", "sent"));
     assert_request(
         p, 1, TWILIO_PATH,
         "To=whatsapp%3A%2B12025550102&From=whatsapp%3A%2B15005550006&Body=the%20bill&MediaUrl=https%3A%"
@@ -280,7 +275,7 @@ static void test_channels_evolution(struct pair *p)
     assert_sent_with_id(p, "e-1", "BAE5000000000001");
     assert_request(p, 0, "/message/sendText/my shop", "{\"number\":\"12025550101\",\"text\":\"" TEXT "\"}");
     send_document(p, "e-2", 2);
-    WAIT_UNTIL(is_state(p, "e-2", "sent"));
+    WAIT_UNTIL(delivery_is(p, "e-2", "sent"));
     assert_request(
         p, 1, "/message/sendMedia/my shop",
         "{\"number\":\"12025550102\",\"mediatype\":\"document\",\"mimetype\":\"application/pdf\","
@@ -310,7 +305,7 @@ static void test_channels_waha(struct pair *p)
     assert_request(p, 0, "/api/sendText",
                    "{\"session\":\"default\",\"chatId\":\"12025550101@c.us\",\"text\":\"" TEXT "\"}");
     send_document(p, "w-2", 2);
-    WAIT_UNTIL(is_state(p, "w-2", "sent"));
+    WAIT_UNTIL(delivery_is(p, "w-2", "sent"));
     assert_request(
         p, 1, "/api/sendFile",
         "{\"session\":\"default\",\"chatId\":\"12025550102@c.us\",\"caption\":\"the bill\",\"file\":{"
@@ -329,7 +324,7 @@ static void test_channels_openwa(struct pair *p)
     assert_sent_with_id(p, "o-1", "true_12025550101@c.us_3EB000000001");
     assert_request(p, 0, "/s1/sendText", "{\"args\":{\"to\":\"12025550101@c.us\",\"content\":\"" TEXT "\"}}");
     send_document(p, "o-2", 2);
-    WAIT_UNTIL(is_state(p, "o-2", "sent"));
+    WAIT_UNTIL(delivery_is(p, "o-2", "sent"));
     assert_request(p, 1, "/sendFile",
                    "{\"args\":{\"to\":\"12025550102@c.us\",\"file\":\"https://example.com/"
                    "b.pdf\",\"filename\":\"b.pdf\","

@@ -352,8 +352,7 @@ static void test_inbox_claims_beside_one_that_stands_still(struct pair *p)
     sql_session_run(other, "begin; select agwb.claim_inbox('other', 1, 60000, 1000, 100000)");
     pair_start_publisher_ready(p);
     WAIT_UNTIL(hook_count(p, "status = 'done' and body like '%%two%%'") == 1);
-    sql_session_run(other, "rollback");
-    db_session_close(&other);
+    sql_session_undo(&other);
     WAIT_UNTIL(hook_count(p, "status = 'done'") == 2);
 }
 

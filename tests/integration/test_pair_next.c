@@ -14,11 +14,6 @@
 
 #define ONLY_CLOUD "\"match\":{\"path\":\"/v25.0/106540352242922/messages\"}"
 
-static bool is_state(struct pair *p, const char *id, const char *state)
-{
-    return strcmp(sql_text(p, "select state from agwb.deliveries where message_id = '%s'", id), state) == 0;
-}
-
 /* "cloud PERMFAIL next, sms DELIVERED done": the attempts in their order. */
 static const char *attempts_of(struct pair *p, const char *id)
 {
@@ -61,7 +56,7 @@ static void test_next_unreachable_goes_by_sms(struct pair *p)
 {
     start(p, CLOUD("\"window:template\", \"sms\"", TEMPLATE), "131026");
     wire_answer_job(p, "n-1", 1, "by another way");
-    WAIT_UNTIL(is_state(p, "n-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "n-1", "sent"));
     assert_string_equal(attempts_of(p, "n-1"), "cloud PERMFAIL next, sms DELIVERED done");
     assert_int_equal(
         sql_int(p, "select count(*) from agwb.deliveries where account = 'sms' and channel = 'sms' and "
@@ -77,7 +72,7 @@ static void test_next_unreachable_goes_by_sms(struct pair *p)
     assert_int_equal(sql_int(p, "select count(*) from usage_logs where kind = 'sms_message'"), 1);
     assert_int_equal(job_count(p, "status = 'complete'"), 1);
     wire_answer_job(p, "n-2", 1, "the first way is tried again");
-    WAIT_UNTIL(is_state(p, "n-2", "sent"));
+    WAIT_UNTIL(delivery_is(p, "n-2", "sent"));
     assert_string_equal(attempts_of(p, "n-2"), "cloud DELIVERED done");
 }
 
@@ -88,7 +83,7 @@ static void test_next_closed_window_sends_the_template(struct pair *p)
 
     start(p, CLOUD("\"window:template\", \"sms\"", TEMPLATE), "131047");
     wire_answer_job(p, "n-1", 1, "first\\n\\n\\tsecond");
-    WAIT_UNTIL(is_state(p, "n-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "n-1", "sent"));
     assert_string_equal(attempts_of(p, "n-1"), "cloud PERMFAIL next, cloud DELIVERED done");
     assert_int_equal(log_count(&p->consumer, "delivery attempt", "next", "template"), 1);
     pair_journal_line(p, 1, &line);
@@ -108,7 +103,7 @@ static void test_next_refused_template_goes_on(struct pair *p)
                ",\"times\":1," REFUSAL("131047") "},"
                                                  "{" ONLY_CLOUD ",\"times\":1," REFUSAL("132015") "}]}");
     wire_answer_job(p, "n-1", 1, "in the end");
-    WAIT_UNTIL(is_state(p, "n-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "n-1", "sent"));
     assert_string_equal(attempts_of(p, "n-1"),
                         "cloud PERMFAIL next, cloud PERMFAIL next, sms DELIVERED done");
     assert_int_equal(log_count(&p->consumer,
@@ -145,7 +140,7 @@ static void test_next_last_step_fails(struct pair *p)
                      (const char *const[]){"dlq", "replay", "wb_parked", "--execute", "--yes", NULL}, &out),
         0);
     buf_fini(&out);
-    WAIT_UNTIL(is_state(p, "n-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "n-1", "sent"));
     assert_string_equal(attempts_of(p, "n-1"), "cloud PERMFAIL next, sms PERMFAIL park, sms DELIVERED done");
 }
 
@@ -158,7 +153,7 @@ static void test_next_frees_the_lane(struct pair *p)
                    "\"times\":1,\"action\":{\"code\":131026,\"delay_ms\":300}}]}");
     wire_answer_job(p, "n-1", 1, "first");
     wire_answer_job(p, "n-2", 1, "second");
-    WAIT_UNTIL(is_state(p, "n-1", "sent") && is_state(p, "n-2", "sent"));
+    WAIT_UNTIL(delivery_is(p, "n-1", "sent") && delivery_is(p, "n-2", "sent"));
     assert_string_equal(attempts_of(p, "n-1"), "cloud PERMFAIL next, sms DELIVERED done");
     assert_string_equal(attempts_of(p, "n-2"), "cloud DELIVERED done");
 }
@@ -177,7 +172,7 @@ static void test_next_needs_an_address(struct pair *p)
     contact = contact[0] ? contact : sql_text(p, "select test.id(1, 3)");
     snprintf(body, sizeof body, REPLY, "n-1", contact);
     wire_publish(p, "wb_queue", "n-1", body);
-    WAIT_UNTIL(is_state(p, "n-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "n-1", "sent"));
     assert_string_equal(attempts_of(p, "n-1"), "cloud PERMFAIL next, sms DELIVERED done");
     assert_string_equal(sql_text(p, "select address from agwb.deliveries where message_id = 'n-1'"),
                         "+12025550103");
@@ -199,7 +194,7 @@ static void test_next_opted_out_is_remembered(struct pair *p)
                              "test.id(1, 1)"),
                      1);
     wire_answer_job(p, "n-2", 1, "and this");
-    WAIT_UNTIL(is_state(p, "n-2", "cancelled"));
+    WAIT_UNTIL(delivery_is(p, "n-2", "cancelled"));
     assert_int_equal(pair_requests(p), 1);
 }
 
@@ -207,7 +202,7 @@ static void test_next_opted_out_by_an_explicit_step(struct pair *p)
 {
     start(p, CLOUD("\"opted-out:sms\"", ""), "131050");
     wire_answer_job(p, "n-1", 1, "by sms then");
-    WAIT_UNTIL(is_state(p, "n-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "n-1", "sent"));
     assert_string_equal(attempts_of(p, "n-1"), "cloud PERMFAIL next, sms DELIVERED done");
     assert_int_equal(sql_int(p, "select count(*) from customer_profiles where opted_out_at is not null"), 0);
 }
@@ -223,7 +218,7 @@ static void test_next_reply_quotes_the_question(struct pair *p)
     const char *job = job_add(p, 1, "which one?");
     sql_run(p, "update messages set external_id = 'wamid.question' where sender_type = 'user'");
     wire_answer(p, "n-1", job, 1, "this one");
-    WAIT_UNTIL(is_state(p, "n-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "n-1", "sent"));
     pair_journal_line(p, 0, &line);
     assert_non_null(strstr(buf_str(&line), "\"context\":{\"message_id\":\"wamid.question\"}"));
     buf_fini(&line);

@@ -1,4 +1,5 @@
 /* What an operator sees and does: health, readiness, metrics, logs, reload, drain. */
+#include "flow.h"
 #include "rows.h"
 #include "wire.h"
 
@@ -37,8 +38,7 @@ static void test_ops_readyz_follows_the_broker(struct pair *p)
     assert_int_equal(web_ask(p->consumer_port, "/healthz", NULL, NULL), 200);
     const char *job = job_add(p, 1, "meanwhile");
     broker_listens("resume_listeners");
-    WAIT_UNTIL(pair_is_ready(&p->publisher, p->publisher_port) &&
-               pair_is_ready(&p->consumer, p->consumer_port));
+    WAIT_UNTIL(flow_is_ready(p));
     WAIT_UNTIL(job_count(p, "published_at is not null and attempts = 1") == 1);
     wire_answer(p, "back", job, 1, "here again");
     WAIT_UNTIL(pair_sent(p, "here again") == 1);

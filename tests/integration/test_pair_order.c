@@ -11,11 +11,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static bool is_state(struct pair *p, const char *id, const char *state)
-{
-    return strcmp(sql_text(p, "select state from agwb.deliveries where message_id = '%s'", id), state) == 0;
-}
-
 static void start(struct pair *p)
 {
     p->timeout_ms = 1000;
@@ -45,16 +40,15 @@ static void freeze_with_claim(struct pair *p, const char *id, const char *text)
     wire_answer(p, id, job, 1, text);
     WAIT_UNTIL(sql_is_waiting(p, "accept_replies"));
     freeze(p);
-    sql_session_run(lock, "rollback");
-    db_session_close(&lock);
-    WAIT_UNTIL(is_state(p, id, "sending"));
+    sql_session_undo(&lock);
+    WAIT_UNTIL(delivery_is(p, id, "sending"));
 }
 
 /* The other instance sweeps, and takes over the queue when the broker has lost the frozen one. */
 static void take_over(struct pair *p, const char *id)
 {
     pair_start_program(p, &p->more[0], "consumer2", "agwb-consumer", "consumer.metrics_listen=off");
-    WAIT_UNTIL(is_state(p, id, "uncertain"));
+    WAIT_UNTIL(delivery_is(p, id, "uncertain"));
     wire_forget(p);
     sandbox_run("AGWB_TEST_RABBITMQCTL",
                 (const char *const[]){"close_all_connections", "-p", p->vhost, "test", NULL});
@@ -65,7 +59,7 @@ static void overtake(struct pair *p)
 {
     take_over(p, "first");
     wire_answer(p, "second", "none", 1, "the second");
-    WAIT_UNTIL(is_state(p, "second", "sent"));
+    WAIT_UNTIL(delivery_is(p, "second", "sent"));
     process_signal(&p->consumer, SIGCONT);
 }
 
@@ -99,7 +93,7 @@ static void test_order_claim_given_back_behind_a_later_one(struct pair *p)
     assert_int_equal(pair_requests(p), 1);
     assert_int_equal(job_count(p, "status = 'failed'"), 1);
     wire_answer(p, "third", "none", 1, "the third");
-    WAIT_UNTIL(is_state(p, "third", "sent"));
+    WAIT_UNTIL(delivery_is(p, "third", "sent"));
     assert_int_equal(pair_requests(p), 2);
 
     assert_int_equal(pair_command(p, "agwb-consumer",
@@ -108,7 +102,7 @@ static void test_order_claim_given_back_behind_a_later_one(struct pair *p)
                                   &out),
                      0);
     buf_fini(&out);
-    WAIT_UNTIL(is_state(p, "first", "sent"));
+    WAIT_UNTIL(delivery_is(p, "first", "sent"));
     assert_int_equal(pair_requests(p), 3);
     assert_true(pair_sent_once_each(p));
 }
@@ -120,11 +114,11 @@ static void test_order_claim_given_back_in_its_place(struct pair *p)
     freeze_with_claim(p, "first", "the first");
     take_over(p, "first");
     wire_answer(p, "elsewhere", "none", 2, "to another contact");
-    WAIT_UNTIL(is_state(p, "elsewhere", "sent"));
+    WAIT_UNTIL(delivery_is(p, "elsewhere", "sent"));
     process_signal(&p->consumer, SIGCONT);
-    WAIT_UNTIL(is_state(p, "first", "sent"));
+    WAIT_UNTIL(delivery_is(p, "first", "sent"));
     wire_answer(p, "second", "none", 1, "the second");
-    WAIT_UNTIL(is_state(p, "second", "sent"));
+    WAIT_UNTIL(delivery_is(p, "second", "sent"));
     assert_int_equal(pair_requests(p), 3);
     assert_true(pair_sent_once_each(p));
 }
@@ -180,7 +174,7 @@ static void test_order_rest_of_a_reply_goes_behind_a_later_one(struct pair *p)
     WAIT_UNTIL(pair_requests(p) == 1);
     freeze(p);
     overtake(p);
-    WAIT_UNTIL(is_state(p, "first", "sent"));
+    WAIT_UNTIL(delivery_is(p, "first", "sent"));
     assert_int_equal(pair_requests(p), 4);
     for (size_t i = 0; i < 4; i++) {
         pair_journal_line(p, i, &line);
@@ -249,7 +243,7 @@ static void test_order_asleep_while_a_file_is_asked_for(struct pair *p)
     start(p);
     answer_with_file(p, "awake", port, "a.jpg");
     answer_probe(take_probe(listener));
-    WAIT_UNTIL(is_state(p, "awake", "sent"));
+    WAIT_UNTIL(delivery_is(p, "awake", "sent"));
 
     answer_with_file(p, "first", port, "b.jpg");
     probe = take_probe(listener);
@@ -257,7 +251,7 @@ static void test_order_asleep_while_a_file_is_asked_for(struct pair *p)
     answer_probe(probe);
     take_over(p, "first");
     wire_answer(p, "second", "none", 1, "the second");
-    WAIT_UNTIL(is_state(p, "second", "sent"));
+    WAIT_UNTIL(delivery_is(p, "second", "sent"));
     process_signal(&p->consumer, SIGCONT);
     assert_overtaken(p, "first",
                      "overtaken: not sent when its turn was, and a later one to this contact has gone");

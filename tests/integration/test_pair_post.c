@@ -71,11 +71,6 @@ static void answer(struct pair *p, const char *id, const char *job, const char *
     wire_publish(p, "wb_queue", id, body);
 }
 
-static bool is_state(struct pair *p, const char *id, const char *state)
-{
-    return strcmp(sql_text(p, "select state from agwb.deliveries where message_id = '%s'", id), state) == 0;
-}
-
 static const char *attempts_of(struct pair *p, const char *id)
 {
     return sql_text(
@@ -129,7 +124,7 @@ static void test_post_email(struct pair *p)
     answer(p, "p-1", ask_over(p, 1, "email", "email", "bob@example.net"),
            "{\"text\":\"Hello Bob,\\n.dot "
            "\xf0\x9f\x98\x80\",\"type\":\"document\",\"attachments\":[\"https://example.com/b.pdf\"]}");
-    WAIT_UNTIL(is_state(p, "p-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "p-1", "sent"));
     struct mail m = last_mail(p);
     assert_int_equal(m.count, 1);
     assert_string_equal(m.to, "bob@example.net");
@@ -154,7 +149,7 @@ static void test_post_email_refusals(struct pair *p)
     answer(p, "p-3", ask_over(p, 2, "email", "email", "rcpt.450.4-2-0@example.net"), "{\"text\":\"x\"}");
     answer(p, "p-4", ask_over(p, 3, "email", "email", "end.554.5-7-1@example.net"), "{\"text\":\"x\"}");
     answer(p, "p-5", ask_over(p, 4, "email", "email", "end.close@example.net"), "{\"text\":\"x\"}");
-    WAIT_UNTIL(is_state(p, "p-2", "parked"));
+    WAIT_UNTIL(delivery_is(p, "p-2", "parked"));
     assert_string_equal(attempts_of(p, "p-2"), "PERMFAIL park 550");
     assert_string_equal(sql_text(p, "select detail from agwb.delivery_attempts where message_id = 'p-2'"),
                         "<**************@example.net>: as you wish");
@@ -176,7 +171,7 @@ static void test_post_instagram(struct pair *p)
     pair_start_consumer_ready(p);
     answer(p, "i-1", ask_over(p, 1, "instagram", "external_id", "instagram:9876543210"),
            "{\"text\":\"hello there\"}");
-    WAIT_UNTIL(is_state(p, "i-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "i-1", "sent"));
     assert_int_equal(pair_sent(p, "hello there"), 1);
     assert_true(
         strncmp(sql_text(p, "select provider_message_id from agwb.deliveries where message_id = 'i-1'"),
@@ -184,7 +179,7 @@ static void test_post_instagram(struct pair *p)
     pair_script(p, "{\"rules\":[{\"match\":{\"text\":\"too late\"},\"action\":{\"code\":2018278}}]}");
     answer(p, "i-2", ask_over(p, 2, "instagram", "external_id", "instagram:9876543211"),
            "{\"text\":\"too late\"}");
-    WAIT_UNTIL(is_state(p, "i-2", "parked"));
+    WAIT_UNTIL(delivery_is(p, "i-2", "parked"));
     assert_string_equal(attempts_of(p, "i-2"), "PERMFAIL park 10");
 }
 
@@ -195,7 +190,7 @@ static void test_post_website(struct pair *p)
     pair_account(p, "name = \"web\"; provider = \"website\"; channel = \"website\"; default = true;");
     pair_start_consumer_ready(p);
     answer(p, "w-1", ask_over(p, 1, "website", "external_id", "website:abc"), "{\"text\":\"on the page\"}");
-    WAIT_UNTIL(is_state(p, "w-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "w-1", "sent"));
     assert_int_equal(pair_requests(p), 0);
     assert_int_equal(
         sql_int(p, "select count(*) from messages where sender_type = 'ai' and content = 'on the page'"), 1);
@@ -222,12 +217,12 @@ static void test_post_links(struct pair *p)
     }
     for (size_t i = 0; i < sizeof BAD / sizeof BAD[0]; i++) {
         snprintf(id, sizeof id, "l-%zu", i);
-        WAIT_UNTIL(is_state(p, id, "parked"));
+        WAIT_UNTIL(delivery_is(p, id, "parked"));
         assert_string_equal(attempts_of(p, id), "PERMFAIL park link_refused");
     }
     answer(p, "l-good", ask_over(p, 9, "whatsapp", "email", "x@example.net"),
            FILE_REPLY("https://example.com/a.png"));
-    WAIT_UNTIL(is_state(p, "l-good", "sent"));
+    WAIT_UNTIL(delivery_is(p, "l-good", "sent"));
     assert_int_equal(pair_requests(p), 1);
 }
 
@@ -241,14 +236,14 @@ static void test_post_probe(struct pair *p)
     pair_start_consumer_ready(p);
     answer(p, "l-1", ask_over(p, 1, "whatsapp", "email", "x@example.net"),
            FILE_REPLY("http://192.0.2.1/a.png"));
-    WAIT_UNTIL(is_state(p, "l-1", "parked"));
+    WAIT_UNTIL(delivery_is(p, "l-1", "parked"));
     assert_string_equal(attempts_of(p, "l-1"), "PERMFAIL park link_refused");
     process_end(&p->consumer);
     pair_set(p, "attachments.allow_private=true");
     pair_start_consumer_ready(p);
     snprintf(reply, sizeof reply, FILE_REPLY("http://127.0.0.1:%d/nothing.png"), p->provider_port);
     answer(p, "l-2", ask_over(p, 2, "whatsapp", "email", "x@example.net"), reply);
-    WAIT_UNTIL(is_state(p, "l-2", "parked"));
+    WAIT_UNTIL(delivery_is(p, "l-2", "parked"));
     assert_string_equal(sql_text(p, "select detail from agwb.delivery_attempts where message_id = 'l-2'"),
                         "the attachment's server answers 404");
     snprintf(reply, sizeof reply, FILE_REPLY("http://127.0.0.1:%d/a.png"), web_free_port());

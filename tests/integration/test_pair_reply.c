@@ -20,12 +20,6 @@ static const char *asked_job(struct pair *p, int contact, const char *text)
     return id;
 }
 
-static bool is_state(struct pair *p, const char *message_id, const char *state)
-{
-    return strcmp(sql_text(p, "select state from agwb.deliveries where message_id = '%s'", message_id),
-                  state) == 0;
-}
-
 /* What was sent to the provider: the path and the body, byte for byte. */
 static void assert_request(struct pair *p, size_t n, const char *path, const char *body)
 {
@@ -51,7 +45,7 @@ static void test_reply_by_wasender_settles_everything(struct pair *p)
     pair_start_consumer_ready(p);
     const char *job = asked_job(p, 1, "hello?");
     wire_answer(p, "r-1", job, 1, "Hello \\\"you\\\" \\u00e9\\n2");
-    WAIT_UNTIL(is_state(p, "r-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "r-1", "sent"));
     assert_request(p, 0, "/api/send-message",
                    "{\"to\":\"+12025550101\",\"text\":\"Hello \\\"you\\\" \xc3\xa9\\n2\"}");
     assert_int_equal(pair_requests(p), 1);
@@ -102,14 +96,14 @@ static void test_reply_attachments_by_wasender(struct pair *p)
                  "\"phoneNumber\":\"+12025550101\"},"
                  "\"response\":{\"text\":\"look\",\"type\":\"image\",\"attachments\":[\"https://example.com/"
                  "a.png\"]}}");
-    WAIT_UNTIL(is_state(p, "image", "sent"));
+    WAIT_UNTIL(delivery_is(p, "image", "sent"));
     wire_publish(
         p, "wb_queue", "document",
         "{\"messageId\":\"document\",\"status\":\"success\",\"channel\":\"whatsapp\",\"contact\":{"
         "\"phoneNumber\":\"+12025550101\"},"
         "\"response\":{\"type\":\"document\",\"attachments\":[{\"url\":\"https://example.com/b.pdf\","
         "\"mimeType\":\"application/pdf\",\"fileName\":\"b.pdf\",\"caption\":\"the bill\"}]}}");
-    WAIT_UNTIL(is_state(p, "document", "sent"));
+    WAIT_UNTIL(delivery_is(p, "document", "sent"));
     assert_request(p, 0, "/api/send-message",
                    "{\"to\":\"+12025550101\",\"text\":\"look\",\"imageUrl\":\"https://example.com/a.png\"}");
     assert_request(p, 1, "/api/send-message",
@@ -132,7 +126,7 @@ static void test_reply_by_sms_gateway(struct pair *p)
              "\"text\":\"by sms\"}}",
              job);
     wire_publish(p, "wb_queue", NULL, reply);
-    WAIT_UNTIL(is_state(p, "sms-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "sms-1", "sent"));
     snprintf(body, sizeof body,
              "{\"to\":\"+12025550102\",\"message\":\"by "
              "sms\",\"workspaceId\":\"00000000-0000-4000-8000-000000000001\","
@@ -154,7 +148,7 @@ static void test_reply_orphan_is_delivered(struct pair *p)
     pair_start_consumer_ready(p);
     wire_answer(p, "orphan-1", "5f0c7f0e-0000-4000-8000-00000000beef", 1, "nobody asked");
     wire_answer(p, "orphan-2", "not-a-uuid", 2, "nobody asked either");
-    WAIT_UNTIL(is_state(p, "orphan-1", "sent") && is_state(p, "orphan-2", "sent"));
+    WAIT_UNTIL(delivery_is(p, "orphan-1", "sent") && delivery_is(p, "orphan-2", "sent"));
     assert_int_equal(pair_sent(p, "nobody asked"), 1);
     assert_int_equal(pair_sent(p, "nobody asked either"), 1);
     assert_true(pair_metric(p->consumer_port, "agwb_orphan_replies_total") >= 1);
@@ -204,7 +198,7 @@ static void test_reply_partial_without_text_after_the_answer_changes_nothing(str
              "{\"messageId\":\"p-1\",\"originalMessageId\":\"%s\",\"status\":\"partial\"}", job);
     wire_answer(p, "p-2", job, 1, "done");
     wire_publish(p, "wb_queue", "p-1", reply);
-    WAIT_UNTIL(is_state(p, "p-2", "sent"));
+    WAIT_UNTIL(delivery_is(p, "p-2", "sent"));
     WAIT_UNTIL(log_count(&p->consumer, "consumed", "result", "empty") == 1);
     WAIT_UNTIL(wire_count(p, "wb_queue") == 0);
     assert_int_equal(sql_int(p, "select count(*) from agwb.deliveries"), 1);
@@ -263,7 +257,7 @@ static void test_reply_invalid_is_parked_with_its_path(struct pair *p)
     for (size_t i = 0; i < COUNT; i++)
         wire_publish(p, "wb_queue", NULL, ROWS[i].body);
     wire_answer(p, "good", "none", 1, "this one passes");
-    WAIT_UNTIL(is_state(p, "good", "sent"));
+    WAIT_UNTIL(delivery_is(p, "good", "sent"));
     for (size_t i = 0; i < COUNT; i++)
         take_parked(p, "", "invalid", ROWS[i].error, ROWS[i].body);
     assert_int_equal(wire_count(p, "wb_parked"), 0);
@@ -345,7 +339,7 @@ static void test_reply_to_a_hidden_id_goes_to_its_number(struct pair *p)
              "\"remoteJid\":\"98711384416410@lid\"},\"response\":{\"text\":\"you\"}}",
              job);
     wire_publish(p, "wb_queue", "h-1", reply);
-    WAIT_UNTIL(is_state(p, "h-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "h-1", "sent"));
     assert_string_equal(sql_text(p, "select lane from agwb.deliveries"), "wa +12025550101");
 }
 
@@ -357,7 +351,7 @@ static void test_reply_duplicates_and_conflicts(struct pair *p)
     const char *job = asked_job(p, 1, "once?");
     for (int i = 0; i < 3; i++)
         wire_answer(p, "d-1", job, 1, "only once");
-    WAIT_UNTIL(is_state(p, "d-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "d-1", "sent"));
     WAIT_UNTIL(pair_metric(p->consumer_port, "agwb_consumed_total{result=\"duplicate\"}") == 2);
     wire_answer(p, "d-1", job, 1, "something else");
     take_parked(p, "d-1", "id_conflict", "$.messageId",
@@ -387,9 +381,8 @@ static void test_reply_redelivered_after_lost_connection(struct pair *p)
     sandbox_run("AGWB_TEST_RABBITMQCTL",
                 (const char *const[]){"close_all_connections", "-p", p->vhost, "test", NULL});
     WAIT_UNTIL(log_count(&p->consumer, "connection lost or not reached, reconnecting", "peer", "broker") > 0);
-    sql_session_run(lock, "rollback");
-    db_session_close(&lock);
-    WAIT_UNTIL(is_state(p, "again-1", "sent") && is_state(p, "again-2", "sent"));
+    sql_session_undo(&lock);
+    WAIT_UNTIL(delivery_is(p, "again-1", "sent") && delivery_is(p, "again-2", "sent"));
     WAIT_UNTIL(pair_metric(p->consumer_port, "agwb_consumed_total{result=\"duplicate\"}") >= 1);
     WAIT_UNTIL(wire_count(p, "wb_queue") == 0);
     assert_int_equal(pair_requests(p), 2);
@@ -408,8 +401,7 @@ static void test_reply_consumer_killed_before_the_ack(struct pair *p)
     wire_answer(p, "killed-2", "none", 2, "second");
     WAIT_UNTIL(sql_is_waiting(p, "accept_replies"));
     process_kill(&p->consumer);
-    sql_session_run(lock, "rollback");
-    db_session_close(&lock);
+    sql_session_undo(&lock);
     pair_set(p, "limits.sends_per_minute=0");
     pair_start_consumer_ready(p);
     WAIT_UNTIL(sql_int(p, "select count(*) from agwb.deliveries where state = 'sent'") == 3);
@@ -475,18 +467,6 @@ static void test_reply_waits_behind_the_one_claimed(struct pair *p)
     assert_true(pair_sent_once_each(p));
 }
 
-/* The acceptance waits for the job, with its claim's turn taken. */
-static struct db_session *hold_job(struct pair *p, const char *job)
-{
-    struct db_session *s = sql_session(p);
-    char sql[128];
-
-    snprintf(sql, sizeof sql, "select 1 from ai_response_queue where id = '%s' for update", job);
-    sql_session_run(s, "begin");
-    sql_session_run(s, sql);
-    return s;
-}
-
 /* The statement outlives the consumer that asked for it: nobody knows that nothing was sent, so it is
  * uncertain at the lease's end. */
 static void test_reply_claimer_killed_before_the_answer(struct pair *p)
@@ -497,13 +477,12 @@ static void test_reply_claimer_killed_before_the_answer(struct pair *p)
     pair_set(p, "consumer.uncertain=resend");
     pair_start_consumer_ready(p);
     const char *job = job_add(p, 1, "a question");
-    struct db_session *lock = hold_job(p, job);
+    struct db_session *lock = job_hold(p, job);
     wire_answer(p, "killed", job, 1, "never left");
     WAIT_UNTIL(sql_is_waiting(p, "accept_replies"));
     process_kill(&p->consumer);
-    sql_session_run(lock, "rollback");
-    db_session_close(&lock);
-    WAIT_UNTIL(is_state(p, "killed", "sending"));
+    sql_session_undo(&lock);
+    WAIT_UNTIL(delivery_is(p, "killed", "sending"));
     pair_start_consumer_ready(p);
     WAIT_UNTIL(sql_int(p, "select count(*) from agwb.deliveries where state = 'sent' and fence = 2") == 1);
     WAIT_UNTIL(wire_count(p, "wb_queue") == 0);
@@ -515,14 +494,13 @@ static void test_reply_claimed_for_an_answer_that_was_lost(struct pair *p)
 {
     pair_start_consumer_ready(p);
     const char *job = job_add(p, 1, "a question");
-    struct db_session *lock = hold_job(p, job);
+    struct db_session *lock = job_hold(p, job);
     wire_answer(p, "unheard", job, 1, "sent once");
     WAIT_UNTIL(sql_is_waiting(p, "accept_replies"));
     sql_run(p, "select pg_terminate_backend(pid) from pg_stat_activity where query like '%%accept_replies%%' "
                "and datname = current_database() and pid <> pg_backend_pid()");
-    sql_session_run(lock, "rollback");
-    db_session_close(&lock);
-    WAIT_UNTIL(is_state(p, "unheard", "sent"));
+    sql_session_undo(&lock);
+    WAIT_UNTIL(delivery_is(p, "unheard", "sent"));
     WAIT_UNTIL(wire_count(p, "wb_queue") == 0);
     assert_int_equal(pair_requests(p), 1);
 }
@@ -550,8 +528,7 @@ static void test_reply_poison_is_singled_out(struct pair *p)
         wire_answer(p, id, "none", i, text);
     }
     WAIT_UNTIL(sql_is_waiting(p, "accept_replies") && wire_count(p, "wb_queue") == 0);
-    sql_session_run(lock, "rollback");
-    db_session_close(&lock);
+    sql_session_undo(&lock);
     WAIT_UNTIL(sql_int(p, "select count(*) from agwb.deliveries where state = 'sent'") == REPLIES - 2);
     take_parked(p, "m-7", "poison", "the ledger cannot hold m-7", NULL);
     take_parked(p, "m-23", "poison", "the ledger cannot hold m-23", NULL);
@@ -596,7 +573,7 @@ static void test_reply_on_the_website(struct pair *p)
         job);
     listen_until_sent(p);
     wire_publish(p, "wb_queue", "w-1", reply);
-    WAIT_UNTIL(is_state(p, "w-1", "sent"));
+    WAIT_UNTIL(delivery_is(p, "w-1", "sent"));
     assert_int_equal(pair_requests(p), 0);
     assert_string_equal(sql_text(p, "select lane from agwb.deliveries"), "site v-77");
     assert_int_equal(job_count(p, "status = 'complete'"), 1);

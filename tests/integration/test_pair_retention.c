@@ -130,8 +130,7 @@ static void test_retention_lanes_without_work(struct pair *p)
     assert_string_equal(
         sql_text(p, "select string_agg(lane, ' ') from agwb.lanes where lane like 'limit:contact:%%'"),
         "limit:contact::due");
-    sql_session_run(other, "rollback");
-    db_session_close(&other);
+    sql_session_undo(&other);
 }
 
 /* Whoever moves a delivery into a lane has found its row and not changed it yet: it stays. */
@@ -196,8 +195,7 @@ static void test_retention_goes_on_around_a_held_row(struct pair *p)
     sql_session_run(other, "begin; select 1 from ai_response_queue order by id limit 1 for update");
     pair_start_publisher_ready(p);
     WAIT_UNTIL(count(p, "ai_response_queue", "true") == 1);
-    sql_session_run(other, "rollback");
-    db_session_close(&other);
+    sql_session_undo(&other);
 }
 
 static void test_retention_zero_days_means_for_ever(struct pair *p)

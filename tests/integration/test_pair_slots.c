@@ -9,12 +9,6 @@
 #include "base/clock.h"
 #include "base/json.h"
 
-static bool is_state(struct pair *p, const char *message_id, const char *state)
-{
-    return strcmp(sql_text(p, "select state from agwb.deliveries where message_id = '%s'", message_id),
-                  state) == 0;
-}
-
 /* An agent's reply of just now; wire_answer's are old ones, for which no acceptance waits. */
 static void publish_fresh(struct pair *p, const char *id, const char *job, int contact)
 {
@@ -56,8 +50,8 @@ static void test_slots_none_is_free(struct pair *p)
     publish_fresh(p, "slow", NULL, 1);
     WAIT_UNTIL(pair_requests(p) == 1);
     publish_fresh(p, "meanwhile", NULL, 2);
-    WAIT_UNTIL(is_state(p, "meanwhile", "ready"));
-    assert_true(is_state(p, "slow", "sending"));
+    WAIT_UNTIL(delivery_is(p, "meanwhile", "ready"));
+    assert_true(delivery_is(p, "slow", "sending"));
 }
 
 /* All of them are used, and not one more; each reply goes once. */
@@ -80,23 +74,6 @@ static void test_slots_are_used_and_not_exceeded(struct pair *p)
     assert_int_equal(sql_int(p, "select count(*) from agwb.deliveries where fence <> 1"), 0);
 }
 
-static struct db_session *hold_job(struct pair *p, const char *job)
-{
-    struct db_session *s = sql_session(p);
-    char sql[128];
-
-    snprintf(sql, sizeof sql, "select 1 from ai_response_queue where id = '%s' for update", job);
-    sql_session_run(s, "begin");
-    sql_session_run(s, sql);
-    return s;
-}
-
-static void let_go(struct db_session **s)
-{
-    sql_session_run(*s, "rollback");
-    db_session_close(s);
-}
-
 /* Six requests that hang, one that ends while an acceptance is held up, and that acceptance's own, which
  * hangs, too. As one has ended during it, the next acceptance claims for the free slot and for one more: two
  * replies wait for it, of which the second answers `job`. */
@@ -114,14 +91,14 @@ static void fill_slots(struct pair *p, const char *job)
     WAIT_UNTIL(pair_requests(p) == 7);
 
     const char *first = job_add(p, 1, "a question");
-    struct db_session *lock = hold_job(p, first);
+    struct db_session *lock = job_hold(p, first);
     publish_fresh(p, "answer", first, 1);
     WAIT_UNTIL(sql_is_waiting(p, "accept_replies"));
-    WAIT_UNTIL(is_state(p, "quick", "sent"));
+    WAIT_UNTIL(delivery_is(p, "quick", "sent"));
     publish_fresh(p, "starts", NULL, 30);
     publish_fresh(p, "waits", job, 2);
     WAIT_UNTIL(wire_count(p, "wb_queue") == 0 && pair_is_ready(&p->consumer, p->consumer_port));
-    let_go(&lock);
+    sql_session_undo(&lock);
     WAIT_UNTIL(pair_requests(p) >= 8);
 }
 
@@ -137,7 +114,7 @@ static const char *start_with_eight_slots(struct pair *p)
 
 static void assert_waits_is_ready(struct pair *p)
 {
-    assert_true(is_state(p, "waits", "ready"));
+    assert_true(delivery_is(p, "waits", "ready"));
     assert_int_equal(sql_int(p, "select attempts from agwb.deliveries where message_id = 'waits'"), 0);
     assert_int_equal(sql_int(p, "select count(*) from agwb.delivery_attempts where message_id = 'waits'"), 0);
 }
@@ -146,11 +123,11 @@ static void assert_waits_is_ready(struct pair *p)
 static void test_slots_claimed_ahead_is_given_back(struct pair *p)
 {
     fill_slots(p, start_with_eight_slots(p));
-    WAIT_UNTIL(is_state(p, "waits", "sending") && provider_stat(p, "in_flight") == 8);
+    WAIT_UNTIL(delivery_is(p, "waits", "sending") && provider_stat(p, "in_flight") == 8);
     assert_int_equal(pair_requests(p), 9);
     process_end(&p->consumer);
     assert_waits_is_ready(p);
-    assert_true(is_state(p, "starts", "sending"));
+    assert_true(delivery_is(p, "starts", "sending"));
     assert_int_equal(pair_requests(p), 9);
 }
 
@@ -158,16 +135,16 @@ static void test_slots_claimed_ahead_is_given_back(struct pair *p)
 static void test_slots_claimed_behind_the_end_is_given_back(struct pair *p)
 {
     const char *job = start_with_eight_slots(p);
-    struct db_session *lock = hold_job(p, job);
+    struct db_session *lock = job_hold(p, job);
 
     fill_slots(p, job);
     WAIT_UNTIL(sql_is_waiting(p, "accept_replies"));
     process_signal(&p->consumer, SIGTERM);
     WAIT_UNTIL(!pair_is_ready(&p->consumer, p->consumer_port));
-    let_go(&lock);
+    sql_session_undo(&lock);
     process_wait(&p->consumer);
     assert_waits_is_ready(p);
-    assert_true(is_state(p, "starts", "sending"));
+    assert_true(delivery_is(p, "starts", "sending"));
     assert_int_equal(pair_requests(p), 9);
 }
 
@@ -175,12 +152,12 @@ static void test_slots_claimed_behind_the_end_is_given_back(struct pair *p)
 static void test_slots_claimed_ahead_of_an_open_circuit(struct pair *p)
 {
     fill_slots(p, start_with_eight_slots(p));
-    WAIT_UNTIL(is_state(p, "waits", "sending") && provider_stat(p, "in_flight") == 8);
+    WAIT_UNTIL(delivery_is(p, "waits", "sending") && provider_stat(p, "in_flight") == 8);
     process_signal(&p->consumer, SIGSTOP);
     process_kill(&p->provider);
     process_signal(&p->consumer, SIGCONT);
-    WAIT_UNTIL(is_state(p, "starts", "uncertain"));
-    WAIT_UNTIL(!is_state(p, "waits", "sending"));
+    WAIT_UNTIL(delivery_is(p, "starts", "uncertain"));
+    WAIT_UNTIL(!delivery_is(p, "waits", "sending"));
     assert_waits_is_ready(p);
 }
 

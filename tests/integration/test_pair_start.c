@@ -1,5 +1,6 @@
 /* Starting where something is wrong: what an operator must mend ends the daemon at once with exit status 78
  * and one line that says what; a server that is not there yet is waited for. */
+#include "flow.h"
 #include "rows.h"
 #include "wire.h"
 
@@ -96,8 +97,7 @@ static void test_start_wrong_database_password(struct pair *p)
     WAIT_UNTIL(!pair_is_ready(&p->publisher, p->publisher_port) &&
                !pair_is_ready(&p->consumer, p->consumer_port));
     sql_run(p, "alter role with_password password 'correct'");
-    WAIT_UNTIL(pair_is_ready(&p->publisher, p->publisher_port) &&
-               pair_is_ready(&p->consumer, p->consumer_port));
+    WAIT_UNTIL(flow_is_ready(p));
     assert_int_equal(process_end(&p->publisher), 0);
     assert_int_equal(process_end(&p->consumer), 0);
     sql_run(p, "drop role with_password");
@@ -123,10 +123,8 @@ static void test_start_schema_is_locked(struct pair *p)
     pair_start_consumer(p);
     WAIT_UNTIL(log_count(&p->publisher, "could not check the schema, will try again", NULL, NULL) > 0 &&
                log_count(&p->consumer, "could not check the schema, will try again", NULL, NULL) > 0);
-    sql_session_run(lock, "rollback");
-    db_session_close(&lock);
-    WAIT_UNTIL(pair_is_ready(&p->publisher, p->publisher_port) &&
-               pair_is_ready(&p->consumer, p->consumer_port));
+    sql_session_undo(&lock);
+    WAIT_UNTIL(flow_is_ready(p));
 }
 
 /* The commands of a migrated database: again is no fault, and a missing part comes back. */
