@@ -42,12 +42,14 @@ bool db_names_send(struct db_names *n, PGconn *conn, const char *sql, const stru
     char name[24];
 
     db_params_wire(p, &w);
-    uint64_t statement = digest_statement(sql, &w);
-    snprintf(name, sizeof name, "agwb_%016" PRIx64, statement);
     *naming = false;
-    if (is_named(n, statement))
-        return PQsendQueryPrepared(conn, name, w.count, w.values, w.lengths, w.formats, 0);
-    *naming = n->allowed && n->count < DB_MAX_NAMES;
+    if (n->allowed) {
+        uint64_t statement = digest_statement(sql, &w);
+        snprintf(name, sizeof name, "agwb_%016" PRIx64, statement);
+        if (is_named(n, statement))
+            return PQsendQueryPrepared(conn, name, w.count, w.values, w.lengths, w.formats, 0);
+        *naming = n->count < DB_MAX_NAMES;
+    }
     return *naming ? PQsendPrepare(conn, name, sql, w.count, w.types)
                    : PQsendQueryParams(conn, sql, w.count, w.types, w.values, w.lengths, w.formats, 0);
 }
