@@ -91,7 +91,7 @@ begin
         null; -- whoever has it does not take its rows; they are locked
     end;
     v_now := clock_timestamp();
-    v_fresh := v_now + greatest(p_lease_ms - 5000, 0) * interval '1 millisecond';
+    v_fresh := v_now + greatest(v_lease - interval '5 s', interval '0');
     if exists (
         select 1
         from (select i.lease_owner, i.lease_until from webhook_inbox i
@@ -115,7 +115,7 @@ begin
         window w as (order by d.received_at, d.id rows unbounded preceding)
     ), taken as (
         update webhook_inbox i
-        set attempts = coalesce(i.attempts, 0) + 1, lease_owner = p_owner, lease_until = v_now + p_lease_ms * interval '1 millisecond'
+        set attempts = coalesce(i.attempts, 0) + 1, lease_owner = p_owner, lease_until = v_now + v_lease
         where i.id = any (array(
             select c.id from counted c where c.n = 1 or (c.total <= p_max_bytes and c.attempts = 0 and c.first_attempts = 0)))
         returning i.*
