@@ -492,9 +492,10 @@ def main():
     results = {}
     run(parts, range(options.rounds), results)
     judged = verdict.judge(results)
-    if verdict.unjudged_parts(judged) and options.rounds > 1:
+    unjudged = verdict.unjudged_parts(judged)
+    if unjudged and options.rounds > 1:
         say("  two rounds more of what cannot be judged")
-        run([p for p in parts if p in verdict.unjudged_parts(judged)], range(options.rounds, options.rounds + 2), results)
+        run([p for p in parts if p in unjudged], range(options.rounds, options.rounds + 2), results)
         judged = verdict.judge(results)
     verdict.print_results(results)
     verdict.print_gates(judged)
