@@ -32,15 +32,14 @@ struct dispatch *dispatch_new(const struct dispatch_deps *deps);
 void dispatch_free(struct dispatch **d);
 
 void dispatch_open(struct dispatch *d);  /* begin: the schema is known to be good */
-void dispatch_close(struct dispatch *d); /* drain: claim no more */
+void dispatch_close(struct dispatch *d); /* drain: claim no more, give back what waits for a slot */
 void dispatch_wake(struct dispatch *d);  /* something may be due */
 void dispatch_turn(struct dispatch *d);
 
 /* Lends the free slots to an acceptance, which may claim for them, and with may_wait those that will be free
- * when it has ended; until dispatch_end_lent() nothing else is
- * claimed. 0 and a filled ask (perhaps without slots); -1: ask again in a later turn, for a claim is under
- * way or its turn, or with may_wait since all slots are taken. `skip` has room for CONFIG_MAX_ACCOUNTS and
- * must live as long as the ask. */
+ * when it has ended; until dispatch_end_lent() nothing else is claimed. 0 and a filled ask (perhaps without
+ * slots); -1: ask again in a later turn, for a claim is under way or its turn, or with may_wait since all
+ * slots are taken. `skip` has room for CONFIG_MAX_ACCOUNTS and must live as long as the ask. */
 int dispatch_lend(struct dispatch *d, struct ledger_ask *ask, const char **skip, bool may_wait) MUST_CHECK;
 /* Starts what the acceptance claimed, or takes *arena, in which the claim's payload, reply and headers live,
  * and nulls it: then it starts when there is a slot. */

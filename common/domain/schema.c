@@ -11,7 +11,8 @@ static void put_off(struct schema_check *c, const struct err *e)
     if (!db_is_up(c->db))
         return;
     if (log_gate_pass(&c->gate, GATE_MS, &held))
-        log_warn("could not check the schema, will try again", log_str("reason", e->text));
+        log_warn("could not check the schema, will try again", log_str("reason", e->text),
+                 log_int("held_back", held));
     loop_timer_start(c->timer, AGAIN_MS);
 }
 
